@@ -1,0 +1,55 @@
+# taskroll: what there is to run. `make` alone prints this list.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test test-slow lint format bench dev lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(READY) ## the virtual environment, from the lock file
+
+$(READY): requirements.lock pyproject.toml agent/pyproject.toml
+	@echo "setup: a virtual environment in $(VENV), locked dependencies (about half a minute)" >&2
+	$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e agent -e .
+	touch $(READY)
+
+demo: $(READY) ## update tasks in running services, take a bad update back, roll a good one back
+	@$(BIN)/python -m examples.demo
+
+test: lint ## lint, then the whole suite on real Temporal and a real kube-apiserver
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff, pyright (strict), import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . 2>/dev/null | head -40; echo "run: make format" >&2; exit 1; }
+	@$(BIN)/pyright --warnings
+	@$(BIN)/lint-imports
+
+format: $(READY) ## ruff's own fixes and layout
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## the saga beside the same calls made bare; the window beside a one-by-one restart
+	@$(BIN)/python -m benchmarks
+
+dev: $(READY) ## Temporal, etcd and kube-apiserver on this machine, until `taskroll dev down`
+	@$(BIN)/taskroll dev up
+
+lock: $(READY) ## make requirements.lock anew from pyproject.toml: versions and hashes, no addresses
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	  --no-header --no-emit-package taskroll-agent --extra dev pyproject.toml -o requirements.lock
+
+clean: ## remove what was built here (not the cache of binaries)
+	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,35 @@
+"""Invalidate: per service, have the replicas leave the classes that they have fetched for those of the release."""
+
+from dataclasses import dataclass
+
+from temporalio import activity
+
+from taskroll.models.steps import InvalidateResult, ReleaseStep
+
+from .services_in_reach import ServicesInReach
+from .step import log, running, seconds_left
+
+AT_MOST = 60.0
+"""Seconds for replicas that do not answer: it is for verify to wait for them, and to judge."""
+
+
+@dataclass
+class InvalidateServices:
+    services: ServicesInReach
+
+    @activity.defn(name="invalidate")
+    async def run(self, step: ReleaseStep) -> InvalidateResult:
+        """Activate the release on every replica.
+
+        Raises:
+            ApplicationError: ``NotAttested`` where a replica refuses it.
+        """
+        async with running("invalidate", step) as progress:
+            seconds = min(AT_MOST, seconds_left(step.budget))
+            outcome = await self.services.invalidate(step, seconds, progress)
+            for problem in outcome.problems:
+                log.warning("replica not told", replica=f"{problem.service}/{problem.pod}", error=problem.message)
+            return InvalidateResult(
+                replicas=outcome.activated + outcome.already_active + outcome.ahead,
+                already_active=outcome.already_active,
+            )

@@ -1,0 +1,130 @@
+"""Plan: what would change, whom it touches, and whether it can be at all. Changes nothing."""
+
+import asyncio
+from dataclasses import dataclass
+
+from temporalio import activity
+
+from taskroll.cluster.apply_change import dry_run_changes
+from taskroll.cluster.connection import Cluster
+from taskroll.cluster.errors import NotFound
+from taskroll.cluster.plans import read_plan, write_plan
+from taskroll.cluster.records import open_record
+from taskroll.cluster.releases import current_release, find_release
+from taskroll.cluster.requests import read_request
+from taskroll.cluster.revisions import read_definition_revisions
+from taskroll.cluster.task_instances import list_instances
+from taskroll.models.errors import InvalidRequest
+from taskroll.models.names import plan_name
+from taskroll.models.plan import Plan, PlanSummary
+from taskroll.models.record import RecordedChange, UpdateRecord
+from taskroll.models.request import SubmittedRequest
+from taskroll.models.steps import PlanInput
+from taskroll.planning import changed_keys, contents_after, extent_of, make_changes, refuse_bad_sources, wanted_entries
+from taskroll_agent.contracts import DefinitionContent, ReleaseEntry
+
+from .live_state import read_live_state
+from .services_in_reach import ServicesInReach
+from .step import running
+
+
+@dataclass
+class PlanUpdate:
+    cluster: Cluster
+    services: ServicesInReach
+
+    @activity.defn(name="plan")
+    async def run(self, step: PlanInput) -> PlanSummary:
+        """Make the plan, store it, and open the update's record.
+
+        Raises:
+            ApplicationError: ``InvalidSource``, ``RefusedByCluster`` (from the server-side dry run), ``UnknownRelease``
+                or ``InvalidRequest``: the request is wrong, sending it again will not help.
+        """
+        async with running("plan", step):
+            name = plan_name(step.request_id, step.number)
+            request = await self._request(step)
+            try:
+                plan = await read_plan(self.cluster, step.namespace, name)
+            except NotFound:
+                plan = await write_plan(self.cluster, step.namespace, await self._make(step, request))
+            await open_record(self.cluster, _record(step, request, plan, name))
+            return plan.summary(name)
+
+    async def _request(self, step: PlanInput) -> SubmittedRequest:
+        request = await read_request(self.cluster, step.namespace, step.request_id)
+        if request.digest() != step.request_digest:
+            raise InvalidRequest(
+                f"request {step.request_id}: stored with digest {request.digest()}, started with {step.request_digest}"
+            )
+        return request
+
+    async def _make(self, step: PlanInput, request: SubmittedRequest) -> Plan:
+        live = await read_live_state(self.cluster, step.namespace)
+        current = await current_release(self.cluster, step.namespace)
+        known = current.definitions if current else {}
+        wanted = wanted_entries(request, known, await self._target(request))
+        keys = changed_keys(wanted, live.entries, exactly=request.target_release is not None)
+        contents = await self._contents(step.namespace, keys, wanted)
+        changes = make_changes(keys, wanted, contents, live)
+        after = contents_after(live.contents, changes, contents)
+        extent = await asyncio.to_thread(extent_of, changes, live.contents, after)
+        warnings = await asyncio.to_thread(refuse_bad_sources, after, extent)
+        await dry_run_changes(self.cluster, step.namespace, changes, contents, request_id=step.request_id)
+        return Plan(
+            request_id=step.request_id,
+            number=step.number,
+            base_epoch=current.epoch if current else 0,
+            base=dict(live.entries),
+            changes=changes,
+            closure=extent.closure,
+            depends_on=extent.depends_on,
+            task_classes=extent.task_classes,
+            services=await self.services.extents(step.namespace),
+            instances=await list_instances(self.cluster, step.namespace, set(extent.task_classes)),
+            warnings=warnings,
+        )
+
+    async def _target(self, request: SubmittedRequest) -> dict[str, ReleaseEntry] | None:
+        if request.target_release is None:
+            return None
+        release = await find_release(self.cluster, request.namespace, request.target_release)
+        return dict(release.definitions)
+
+    async def _contents(
+        self, namespace: str, keys: list[str], wanted: dict[str, ReleaseEntry | None]
+    ) -> dict[str, DefinitionContent]:
+        digests = {key: entry.digest for key in keys if (entry := wanted[key]) is not None}
+        return await read_definition_revisions(self.cluster, namespace, digests)
+
+
+def _record(step: PlanInput, request: SubmittedRequest, plan: Plan, name: str) -> UpdateRecord:
+    return UpdateRecord(
+        request_id=step.request_id,
+        namespace=step.namespace,
+        request_digest=step.request_digest,
+        workflow_id=step.workflow_id,
+        requested_by=request.requested_by,
+        reason=request.reason,
+        git_commit=request.git.commit if request.git else None,
+        git_dirty=request.git.dirty if request.git else None,
+        origin=request.origin,
+        target_release=request.target_release,
+        plan=name,
+        changes=recorded_changes(plan),
+        epoch_before=plan.base_epoch,
+        started_at=step.started_at,
+    )
+
+
+def recorded_changes(plan: Plan) -> list[RecordedChange]:
+    """The changes of a plan as the record keeps them."""
+    return [
+        RecordedChange(
+            definition=str(change.key),
+            action=change.action,
+            before=change.former.digest if change.former else None,
+            after=change.after.digest if change.after else None,
+        )
+        for change in plan.changes
+    ]

@@ -1,0 +1,120 @@
+"""The running services, as the steps of the saga speak to them: an outcome that is not good enough becomes an error."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from taskroll.models.errors import NotAttested, NotLoadable, ReplicaUnreachable
+from taskroll.models.plan import Plan, ServiceExtent
+from taskroll.models.steps import ReleaseStep
+from taskroll.services.abort import AbortOutcome, abort_prepared
+from taskroll.services.deadline import Deadline
+from taskroll.services.expectation import Expectation
+from taskroll.services.fleet import Fleet
+from taskroll.services.invalidate import InvalidateOutcome, invalidate
+from taskroll.services.prepare import PrepareOutcome, prepare
+from taskroll.services.replicas import list_replicas
+from taskroll.services.verify import VerifyOutcome, verify
+from taskroll_agent.contracts import AbortRequest, ActivateRequest, PrepareRequest
+
+from .step import Progress
+
+
+@dataclass
+class ServicesInReach:
+    fleet: Fleet
+
+    async def extents(self, namespace: str) -> list[ServiceExtent]:
+        """Name, strategy and number of replicas of each service."""
+        listed = await list_replicas(self.fleet.cluster, namespace, self.fleet.config)
+        return [
+            ServiceExtent(name=service.name, strategy=service.strategy, replicas=len(listed[service.name]))
+            for service in self.fleet.config.services
+        ]
+
+    async def prepare(self, namespace: str, plan: Plan, seconds: float, progress: Progress) -> PrepareOutcome:
+        """Have every replica load what the plan leads to.
+
+        Raises:
+            NotLoadable: where replicas answered that they cannot, with what and why.
+            ReplicaUnreachable: where replicas did not answer in time, or services have too few of them.
+        """
+        target = plan.target()
+        if plan.base_epoch == 0:
+            # No release to build upon yet: replicas have to hear of the definitions that stay as well.
+            target = {**{key: entry.digest for key, entry in plan.base.items()}, **target}
+        outcome = await prepare(
+            self.fleet,
+            namespace,
+            PrepareRequest(request_id=plan.request_id, definitions=target),
+            Deadline.after(seconds),
+            progress.report,
+        )
+        if outcome.problem_count:
+            raise NotLoadable(
+                f"{outcome.problem_count} definitions cannot be loaded; nothing was changed",
+                details=_lines(outcome.problems),
+            )
+        if not outcome.is_prepared:
+            raise ReplicaUnreachable(
+                f"{outcome.unprepared_count} replicas did not prepare within the time of the step",
+                details=[*outcome.missing, *_lines(outcome.unprepared)],
+            )
+        return outcome
+
+    async def invalidate(self, step: ReleaseStep, seconds: float, progress: Progress) -> InvalidateOutcome:
+        """Tell every replica to make the release current. Whether they did is for `verify` to find out.
+
+        Raises:
+            NotAttested: on the way forward, where a replica refuses the release: waiting for it would be in vain.
+        """
+        outcome = await invalidate(
+            self.fleet,
+            step.namespace,
+            ActivateRequest(
+                request_id=step.request_id,
+                epoch=step.epoch,
+                release=step.release,
+                content_digest=step.content_digest,
+            ),
+            Deadline.after(seconds),
+            progress.report,
+            keep_going=True,
+        )
+        refused = [problem for problem in outcome.problems if problem.reason == "refused"]
+        if refused and not step.former:
+            raise NotAttested(f"{len(refused)} replicas refuse release {step.epoch}", details=_lines(refused))
+        return outcome
+
+    async def verify(self, step: ReleaseStep, plan: Plan, seconds: float, progress: Progress) -> VerifyOutcome:
+        """Wait until every replica attests the release.
+
+        Raises:
+            NotAttested: where one did not in time, with what it runs instead, or why it does not answer.
+        """
+        outcome = await verify(
+            self.fleet,
+            step.namespace,
+            Expectation(
+                epoch=step.epoch,
+                content_digest=step.content_digest,
+                definitions=plan.former() if step.former else plan.target(),
+            ),
+            Deadline.after(seconds),
+            progress.report,
+        )
+        if not outcome.is_attested:
+            raise NotAttested(
+                f"{outcome.mismatch_count} replicas do not attest release {step.epoch}",
+                details=[*outcome.missing, *_lines(outcome.mismatches)],
+            )
+        return outcome
+
+    async def abort(self, namespace: str, request_id: str, seconds: float, progress: Progress) -> AbortOutcome:
+        """Have every replica that answers drop what it prepared."""
+        return await abort_prepared(
+            self.fleet, namespace, AbortRequest(request_id=request_id), Deadline.after(seconds), progress.report
+        )
+
+
+def _lines(findings: Iterable[object]) -> list[str]:
+    return [str(finding) for finding in findings]

@@ -1,0 +1,30 @@
+"""Verify: every replica attests the release, those that joined late too. An acknowledgement proves nothing."""
+
+from dataclasses import dataclass
+
+from temporalio import activity
+
+from taskroll.cluster.connection import Cluster
+from taskroll.cluster.plans import read_plan
+from taskroll.models.steps import ReleaseStep, VerifyResult
+
+from .services_in_reach import ServicesInReach
+from .step import running, seconds_left
+
+
+@dataclass
+class VerifyServices:
+    cluster: Cluster
+    services: ServicesInReach
+
+    @activity.defn(name="verify")
+    async def run(self, step: ReleaseStep) -> VerifyResult:
+        """Ask every replica which classes are live in it, until all answers are right or the budget is used up.
+
+        Raises:
+            ApplicationError: ``NotAttested``, naming the replicas and what they run instead.
+        """
+        async with running("verify", step) as progress:
+            plan = await read_plan(self.cluster, step.namespace, step.plan)
+            outcome = await self.services.verify(step, plan, seconds_left(step.budget), progress)
+            return VerifyResult(replicas=outcome.replicas, mixed_version_window_ms=outcome.mixed_version_window_ms)

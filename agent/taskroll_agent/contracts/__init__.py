@@ -1,0 +1,62 @@
+"""What taskroll and its agents agree on: definitions, revisions, releases, and the calls between them.
+
+Everything here is data and pure functions: no I/O, no clock. The agent needs nothing else of taskroll, and taskroll
+needs nothing else of the agent.
+"""
+
+from .calls import (
+    API_PREFIX,
+    AbortAnswer,
+    AbortRequest,
+    ActivateAnswer,
+    ActivateRequest,
+    Attestation,
+    ImportProblem,
+    PrepareAnswer,
+    PrepareRequest,
+    Refusal,
+)
+from .canonical import canonical_json, sha256_digest
+from .definition import (
+    DIGEST_PATTERN,
+    DefinitionContent,
+    DefinitionKey,
+    Kind,
+    Metadata,
+    revision_name,
+)
+from .release import (
+    POINTER_NAME,
+    Release,
+    ReleaseEntry,
+    ReleasePointer,
+    content_digest,
+    release_name,
+)
+
+__all__ = [
+    "API_PREFIX",
+    "DIGEST_PATTERN",
+    "POINTER_NAME",
+    "AbortAnswer",
+    "AbortRequest",
+    "ActivateAnswer",
+    "ActivateRequest",
+    "Attestation",
+    "DefinitionContent",
+    "DefinitionKey",
+    "ImportProblem",
+    "Kind",
+    "Metadata",
+    "PrepareAnswer",
+    "PrepareRequest",
+    "Refusal",
+    "Release",
+    "ReleaseEntry",
+    "ReleasePointer",
+    "canonical_json",
+    "content_digest",
+    "release_name",
+    "revision_name",
+    "sha256_digest",
+]

@@ -1,0 +1,187 @@
+"""From the contents of a release to a generation: checked, compiled, run. Blocking: called in a thread of its own."""
+
+import keyword
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from pydantic import BaseModel
+from pydantic.dataclasses import is_pydantic_dataclass, rebuild_dataclass
+
+from . import fronts
+from .contracts import DefinitionContent, ImportProblem
+from .errors import LoadFailed
+from .generation import Generation, LoadedDefinition
+from .module_set import Abandoned, ModuleSet, NotLoaded, ordinary_parents
+from .module_source import ModuleSource, compiled
+from .problems import import_problem, rule_problem
+
+_log = logging.getLogger(__name__)
+
+RESERVED: Final = sys.stdlib_module_names | {
+    "__main__", "taskroll_agent", "httpx", "httpcore", "pydantic", "pydantic_core", "rfc8785", "starlette", "anyio",
+}  # fmt: skip
+"""Top-level names that no release may put modules under: a task named like the standard library's `json` would break
+the process that it is loaded into."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A definition's content under the digest that was checked when it was read."""
+
+    digest: str
+    content: DefinitionContent
+
+
+class Loading:
+    """One load. `run` does it; another thread may `abandon` it, and it ends at the next import of a released module."""
+
+    def __init__(self, revisions: Mapping[str, Revision], prefixes: Sequence[str] = ()) -> None:
+        self._revisions = revisions
+        self._prefixes = prefixes
+        self._modules: ModuleSet | None = None
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        if self._modules is not None:
+            self._modules.abandoned = True
+
+    def unfinished(self, seconds: float) -> list[ImportProblem]:
+        """Say which definitions' module was running when the patience of `seconds` ran out."""
+        module = self._modules.running[-1] if self._modules is not None and self._modules.running else None
+        message = f"{module or 'a module'} was still running after {seconds:g} s"
+        return [
+            rule_problem(key, revision.content.module, "LoadTimeout", message)
+            for key, revision in self._revisions.items()
+            if module in (None, revision.content.module)
+        ]
+
+    def run(self) -> Generation:
+        """Load all or nothing.
+
+        Raises:
+            LoadFailed: with a problem for each definition that cannot be loaded.
+        """
+        sources, problems = _sources(self._revisions, self._prefixes)
+        if problems:
+            raise LoadFailed(problems)
+        self._modules = modules = ModuleSet(sources)
+        modules.abandoned = self._abandoned
+        definitions, problems = self._run_modules(modules)
+        modules.failures.clear()
+        if problems:
+            raise LoadFailed(problems)
+        return Generation(modules, definitions)
+
+    def _run_modules(self, modules: ModuleSet) -> tuple[list[LoadedDefinition], list[ImportProblem]]:
+        try:
+            ordinary_parents(modules.names, modules.sources)
+        except BaseException as error:  # noqa: BLE001  whatever an ordinary package raises, this process goes on
+            return [], [import_problem(k, r.content.module, "", error) for k, r in self._revisions.items()]
+        with fronts.loading(modules):
+            for name in sorted(modules.sources):
+                try:
+                    modules.load(name)
+                except BaseException as error:  # noqa: BLE001  SystemExit and the like must not end this process
+                    _log.debug("module %s did not load", name, exc_info=True)
+                    modules.failures.setdefault(name, error)
+            if not modules.failures:
+                _complete_models(modules)
+        return self._classes(modules)
+
+    def _classes(self, modules: ModuleSet) -> tuple[list[LoadedDefinition], list[ImportProblem]]:
+        definitions: list[LoadedDefinition] = []
+        causes: list[ImportProblem] = []
+        followers: list[ImportProblem] = []
+        for key, revision in self._revisions.items():
+            content = revision.content
+            module, class_name = content.module, content.class_name
+            error = modules.failures.get(module)
+            if error is not None:
+                problem = import_problem(key, module, modules.sources[module].file_name, error)
+                (followers if isinstance(error, NotLoaded | Abandoned) else causes).append(problem)
+                _log.warning(
+                    "definition cannot be loaded: %s: %s", type(error).__name__, error, extra={"definition": key}
+                )
+                continue
+            cls = vars(modules.table[module]).get(class_name)
+            if not isinstance(cls, type):
+                kind, what = ("ClassMissing", "has no") if cls is None else ("NotAClass", "has something else named")
+                causes.append(rule_problem(key, module, kind, f"{module} {what} class {class_name}"))
+                continue
+            definitions.append(
+                LoadedDefinition(
+                    key=content.key,
+                    digest=revision.digest,
+                    module=module,
+                    source_digest=modules.sources[module].digest,
+                    class_name=class_name,
+                    cls=cast("type[Any]", cls),
+                    task_class_name=content.task_class_name,
+                )
+            )
+        return definitions, causes + followers
+
+
+def _sources(
+    revisions: Mapping[str, Revision], prefixes: Sequence[str]
+) -> tuple[dict[str, ModuleSource], list[ImportProblem]]:
+    """Compile each module once; all definitions of a module must carry the same source."""
+    sources: dict[str, ModuleSource] = {}
+    texts: dict[str, tuple[str, bytes]] = {}
+    problems: list[ImportProblem] = []
+    for key, revision in sorted(revisions.items()):
+        content, module = revision.content, revision.content.module
+        wrong = _wrong_name(content, prefixes)
+        if wrong:
+            problems.append(rule_problem(key, module, "InvalidName", wrong))
+            continue
+        try:
+            source = content.source()
+        except ValueError:
+            problems.append(rule_problem(key, module, "InvalidSource", "spec.sourceCode is missing or not base64"))
+            continue
+        first = texts.setdefault(module, (key, source))
+        if first[1] != source:
+            message = f"{first[0]} and {key} carry different sources for module {module}"
+            problems.append(rule_problem(key, module, "SourcesDisagree", message))
+        elif module not in sources and first[0] == key:
+            try:
+                sources[module] = compiled(module, source)
+            except Exception as error:  # noqa: BLE001  the parser raises more than SyntaxError: ValueError, RecursionError …
+                problems.append(import_problem(key, module, "", error))
+    return sources, problems
+
+
+def _wrong_name(content: DefinitionContent, prefixes: Sequence[str]) -> str | None:
+    module, class_name = content.module, content.class_name
+    for part in [*module.split("."), class_name]:
+        if not part.isidentifier() or keyword.iskeyword(part):
+            return f"module {module!r} or class {class_name!r} is no Python name"
+    if module.partition(".")[0] in RESERVED:
+        return f"module {module} would replace one that this process needs"
+    if prefixes and not any(module == prefix or module.startswith(prefix + ".") for prefix in prefixes):
+        return f"module {module} is under none of the allowed prefixes {', '.join(prefixes)}"
+    return None
+
+
+def _complete_models(modules: ModuleSet) -> None:
+    """Let pydantic resolve now what names a class that was defined later, while the names mean this generation.
+
+    Left alone, pydantic does it at a model's first use, which may be after the next flip and outside of any lease.
+    """
+    for name in modules.sources:
+        for value in list(vars(modules.table[name]).values()):
+            if not isinstance(value, type) or value.__module__ != name:
+                continue
+            cls = cast("type[Any]", value)
+            try:
+                if issubclass(cls, BaseModel) and not cls.__pydantic_complete__:
+                    cls.model_rebuild(raise_errors=False)
+                elif is_pydantic_dataclass(cls) and not cls.__pydantic_complete__:
+                    rebuild_dataclass(cls, raise_errors=False)
+            except Exception:  # noqa: BLE001  such a model fails at its first use, as it does in any module
+                _log.debug("model %s.%s is incomplete", name, cls.__name__, exc_info=True)

@@ -1,0 +1,200 @@
+"""The registry: where a service finds the task classes of the release that it runs."""
+
+import logging
+import threading
+import typing
+import weakref
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
+
+from . import fronts
+from .contracts import DefinitionKey
+from .generation import Generation, LoadedDefinition
+from .leases import Lease, active_view, bound, held_generation, leased
+from .module_set import ModuleSet
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Active:
+    """What a process runs: a generation, and the release that made it current."""
+
+    generation: Generation
+    epoch: int
+    """0 before the first release."""
+    release: str | None
+    request_id: str | None
+    activated_at: datetime | None
+    """When this epoch began to be served here."""
+
+
+@dataclass(frozen=True)
+class GenerationInfo:
+    """One generation that stands in memory."""
+
+    number: int
+    content_digest: str
+    current: bool
+    leases: int
+
+
+OnActivate = Callable[[Active, Active], None]
+"""Called with what is active now and what was before."""
+
+
+class Registry:
+    """Classes of the current generation by name; a lease keeps one generation for the length of a call.
+
+    Safe from any thread. Look-ups in a context that holds a lease answer from the leased generation, all others from
+    the current one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._active = Active(Generation.empty(), 0, None, None, None)
+        self._leases: Counter[Generation] = Counter()
+        self._standing: weakref.WeakSet[Generation] = weakref.WeakSet()
+        self._callbacks: list[OnActivate] = []
+
+    @property
+    def active(self) -> Active:
+        """What this process runs now, whatever lease the caller holds."""
+        return self._active
+
+    @property
+    def current_modules(self) -> ModuleSet:
+        return self._active.generation.module_set
+
+    @property
+    def generation(self) -> Generation:
+        """The generation that look-ups answer from: the leased one, else the current one."""
+        return held_generation(self) or self._active.generation
+
+    def get(self, class_name: str) -> type[Any]:
+        """Return the class of that name.
+
+        Raises:
+            DefinitionNotFound: where the release has none, or more than one.
+        """
+        return self.generation.get(class_name)
+
+    def definition(self, key: DefinitionKey | str) -> LoadedDefinition:
+        """Return the definition with that key (``Kind/name``).
+
+        Raises:
+            DefinitionNotFound: where the release has none.
+        """
+        return self.generation.definition(key)
+
+    @contextmanager
+    def lease(self) -> Generator[Generation]:
+        """Hold the generation until the block ends, across awaits and in `asyncio.to_thread`.
+
+        Within a lease another one holds the same generation. A plain thread or an executor does not inherit it: there
+        take one, or run the call through `contextvars.copy_context`.
+        """
+        lease = self.take_lease()
+        generation = lease.generation
+        assert generation is not None
+        try:
+            with bound(lease):
+                yield generation
+        finally:
+            self.give_back(lease)
+
+    def leased(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Decorator: each call holds a lease. For functions, coroutines, generators and asynchronous generators."""
+        return leased(self, function)
+
+    def take_lease(self) -> Lease:
+        """Begin a lease without binding it to the context; `give_back` ends it. For adapters; others use `lease`."""
+        outer = active_view()
+        with self._lock:
+            generation = held_generation(self) or self._active.generation
+            self._leases[generation] += 1
+        return Lease(self, generation, outer)
+
+    def give_back(self, lease: Lease) -> None:
+        """End a lease. A second time does nothing."""
+        generation = lease.end()
+        if generation is None:
+            return
+        with self._lock:
+            self._leases[generation] -= 1
+            last = self._leases[generation] <= 0
+            if last:
+                del self._leases[generation]
+            dropped = last and generation is not self._active.generation
+        if dropped:
+            _log.info("generation released by its last lease", extra={"generation": generation.number})
+            forget_type_caches()
+
+    def activate(self, generation: Generation, *, epoch: int, release: str, request_id: str) -> None:
+        """Make a generation the current one, by one assignment. Callbacks run after it, in this thread.
+
+        Raises:
+            Exception: what a callback raised, after all of them ran; the flip stands.
+        """
+        after = Active(generation, epoch, release, request_id, datetime.now(UTC))
+        self.track(generation)
+        fronts.show(generation.module_set.names)
+        fronts.put_last(self)
+        with self._lock:
+            before, self._active = self._active, after
+            dropped = before.generation is not generation and not self._leases[before.generation]
+        fronts.hide(before.generation.module_set.names)
+        if dropped:
+            forget_type_caches()
+        failure: Exception | None = None
+        for callback in list(self._callbacks):
+            try:
+                callback(after, before)
+            except Exception as error:  # noqa: BLE001  one adapter's failure must not keep the others on the old classes
+                _log.exception("on_activate callback failed", extra={"epoch": epoch, "request_id": request_id})
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def on_activate(self, callback: OnActivate) -> Callable[[], None]:
+        """Call `callback(active, before)` after each flip, in its thread; returns a function that takes it away."""
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def track(self, generation: Generation) -> None:
+        """Count this generation for as long as it stands in memory."""
+        self._standing.add(generation)
+
+    def generations(self) -> list[GenerationInfo]:
+        """The generations that stand in memory, oldest first: current, prepared, leased, or not yet collected."""
+        with self._lock:
+            leases, current = dict(self._leases), self._active.generation
+        standing = sorted(self._standing, key=lambda generation: generation.number)
+        return [GenerationInfo(g.number, g.content_digest, g is current, leases.get(g, 0)) for g in standing]
+
+    def close(self) -> None:
+        """Take the released modules out of `sys.modules`, put back what stood there. Classes handed out work on."""
+        with self._lock:
+            before, self._active = self._active, Active(Generation.empty(), 0, None, None, None)
+        fronts.remove(self)
+        fronts.hide(before.generation.module_set.names)
+        forget_type_caches()
+
+
+def forget_type_caches() -> None:
+    """Empty `typing`'s caches of ``Optional[X]`` and the like, which would keep classes of a dropped generation alive.
+
+    They are caches only: what is asked for again is built again. `_cleanups` is what CPython's own tests clear them by.
+    """
+    for cleanup in getattr(typing, "_cleanups", ()):
+        cleanup()
+
+
+__all__ = ["Active", "GenerationInfo", "OnActivate", "Registry", "forget_type_caches"]

@@ -1,0 +1,1 @@
+"""Composite tasks: they call unit tasks."""

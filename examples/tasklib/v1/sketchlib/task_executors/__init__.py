@@ -1,0 +1,1 @@
+"""How unit tasks are run."""

@@ -1,0 +1,1 @@
+"""A small task library: it writes a sketch of a text."""

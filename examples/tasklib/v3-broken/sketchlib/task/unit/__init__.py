@@ -1,0 +1,1 @@
+"""Unit tasks: each does one thing."""

@@ -1,0 +1,161 @@
+"""`taskroll dev up|down|status`: real Temporal and a real Kubernetes API server on this machine, without containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from taskroll.devstack import DevStack, StackInfo
+    from taskroll.devstack.versions import BinaryName
+
+app = typer.Typer(
+    help="A local stack: Temporal with its web UI, etcd and kube-apiserver, without containers.", no_args_is_help=True
+)
+
+_DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="TASKROLL_DEV_DIR",
+        help="Holds all that outlives a restart; ~/.local/share/taskroll/dev by default.",
+        show_default=False,
+    ),
+]
+_Output = Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How the answer is printed.")]
+
+
+@app.command()
+def up(
+    data_dir: _DataDir = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground/--detach", help="Stay until Ctrl-C and end the stack, or leave it running.")
+    ] = False,
+    controllers: Annotated[
+        bool, typer.Option("--controllers", help="Run kube-controller-manager too, so that Deployments have an effect.")
+    ] = False,
+    output: _Output = "table",
+) -> None:
+    """Start the stack, or find it running, and print how to reach it.
+
+    What is printed can be given to `eval` in a shell. The first start on a machine may build the servers, which takes
+    minutes and says so on stderr.
+    """
+    from taskroll.devstack import DevStack, DevStackError
+    from taskroll.devstack.components import DEFAULT_COMPONENTS
+
+    wanted: list[BinaryName] = [*DEFAULT_COMPONENTS]
+    if controllers:
+        wanted.append("kube-controller-manager")
+    stack = DevStack(_resolved(data_dir), components=wanted, detach=not foreground)
+    try:
+        info, started = stack.ensure()
+    except DevStackError as error:
+        raise _failure(str(error)) from error
+    if not started:
+        typer.echo(f"runs already, since {info.started_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
+        if missing := set(wanted) - info.components.keys():
+            typer.echo(f"but without {', '.join(sorted(missing))}: `taskroll dev down` first", err=True)
+    typer.echo(info.model_dump_json(indent=2) if output == "json" else _reach(info))
+    if foreground and started:
+        _stay(stack)
+
+
+@app.command()
+def down(
+    data_dir: _DataDir = None,
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Delete workflows, objects, tokens and logs as well.")
+    ] = False,
+) -> None:
+    """Stop the stack; its data stays for the next `up`, unless told otherwise. No stack is no error."""
+    from taskroll import devstack
+
+    folder = _resolved(data_dir)
+    try:
+        devstack.stop_stack(folder)
+        typer.echo("stopped", err=True)
+    except devstack.StackNotRunning as error:
+        typer.echo(str(error), err=True)
+    except devstack.DevStackError as error:
+        raise _failure(str(error)) from error
+    if delete_data:
+        devstack.delete_data(folder)
+        typer.echo(f"data in {folder} deleted", err=True)
+
+
+@app.command()
+def status(data_dir: _DataDir = None, output: _Output = "table") -> None:
+    """Show what runs: addresses, versions, processes, since when. Exit code 1 if the stack does not run."""
+    from taskroll.devstack import stack_status
+
+    found = stack_status(_resolved(data_dir))
+    if output == "json":
+        typer.echo(found.model_dump_json(indent=2))
+    elif found.state == "running" and found.info:
+        typer.echo(_reach(found.info))
+        typer.echo(_processes(found.info))
+    else:
+        words = {
+            "changing": "is starting or stopping",
+            "crashed": "ended without being stopped; its data is kept, `taskroll dev up` goes on with it",
+            "stopped": "is stopped; its data is kept",
+        }
+        typer.echo(f"# the stack on {found.data_dir} {words.get(found.state, 'does not exist')}")
+    raise typer.Exit(0 if found.state == "running" else 1)
+
+
+def _resolved(data_dir: Path | None) -> Path:
+    from taskroll.devstack.layout import default_data_dir
+
+    return data_dir.expanduser().absolute() if data_dir else default_data_dir()
+
+
+def _reach(info: StackInfo) -> str:
+    import shlex
+
+    facts = [
+        ("web UI", info.ui_url),
+        ("Temporal", f"{info.temporal_address}, namespace {info.temporal_namespace}"),
+        ("Kubernetes", f"{info.kube_url}, contexts admin, taskroll, developer"),
+        ("data", str(info.data_dir)),
+    ]
+    lines = [f"# {name:<11}{value}" for name, value in facts]
+    return "\n".join(lines + [f"export {key}={shlex.quote(value)}" for key, value in info.environment().items()])
+
+
+def _processes(info: StackInfo) -> str:
+    from datetime import UTC, datetime
+
+    age = str(datetime.now(UTC) - info.started_at).split(".")[0]
+    lines = [f"# since      {info.started_at:%Y-%m-%d %H:%M:%S} UTC ({age}), supervisor {info.supervisor_pid}"]
+    for part in info.components.values():
+        life = f"pid {part.pid}" if part.pid else "down"
+        again = f", restarted {part.restarts} times" if part.restarts else ""
+        lines.append(f"# {part.name} {part.version}: {life}{again}, from {part.source} {part.binary}, log {part.log}")
+    return "\n".join(lines)
+
+
+def _stay(stack: DevStack) -> None:
+    """Hold the stack until Ctrl-C or SIGTERM, then end it in order."""
+    import signal
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    typer.echo("running; Ctrl-C ends it", err=True)
+    try:
+        stack.wait()
+    except KeyboardInterrupt:
+        typer.echo("stopping", err=True)
+        stack.stop()
+        return
+    raise _failure("the stack ended by itself; see its logs")
+
+
+def _failure(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(1)

@@ -1,0 +1,69 @@
+"""``taskroll``, the deploy tool. Commands import what they need when they run, so that help answers at once."""
+
+from typing import Annotated
+
+import typer
+
+from starter.cli.abort import abort
+from starter.cli.approve import approve
+from starter.cli.command import with_target
+from starter.cli.deploy import deploy
+from starter.cli.dev import app as dev
+from starter.cli.history import history
+from starter.cli.list_updates import list_updates
+from starter.cli.reject import reject
+from starter.cli.resume import resume
+from starter.cli.rollback import rollback
+from starter.cli.serve import serve
+from starter.cli.status import status
+from starter.cli.versions import versions
+from starter.cli.watch import watch
+
+app = typer.Typer(
+    name="taskroll",
+    help="Update deployed task definitions: every service on the same version, or none of them moved.",
+    epilog="Exit codes and more: docs/cli.md",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_UPDATE, _LOOK, _DECIDE, _RUN = "Change what runs", "Look", "Decide about an update", "Run"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"taskroll {version('taskroll')}")
+        raise typer.Exit
+
+
+@app.callback()
+@with_target
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Update deployed task definitions: every service on the same version, or none of them moved."""
+
+
+app.command(rich_help_panel=_UPDATE)(deploy)
+app.command(rich_help_panel=_UPDATE)(rollback)
+app.command(rich_help_panel=_LOOK)(status)
+app.command(rich_help_panel=_LOOK)(watch)
+app.command(rich_help_panel=_LOOK)(versions)
+app.command("list", rich_help_panel=_LOOK)(list_updates)
+app.command(rich_help_panel=_LOOK)(history)
+app.command(rich_help_panel=_DECIDE)(approve)
+app.command(rich_help_panel=_DECIDE)(reject)
+app.command(rich_help_panel=_DECIDE)(abort)
+app.command(rich_help_panel=_DECIDE)(resume)
+app.command(rich_help_panel=_RUN)(serve)
+app.add_typer(dev, name="dev", rich_help_panel=_RUN)
+
+
+def main() -> None:
+    """Entry point of the command ``taskroll``."""
+    app()

@@ -1,0 +1,58 @@
+"""``taskroll rollback``: go back to a release."""
+
+from typing import Annotated
+
+import typer
+
+from starter.cli.arguments import (
+    ApprovalOption,
+    ByOption,
+    DrainOption,
+    DrainTimeoutOption,
+    ReasonOption,
+    RequestIdOption,
+    TimeoutOption,
+    WaitOption,
+    identity,
+    new_request_id,
+    policy,
+)
+from starter.cli.command import Target, command
+from starter.cli.exit_codes import ExitCode
+from starter.cli.output import Output, OutputOption
+
+
+@command
+async def rollback(
+    target: Target,
+    to: Annotated[
+        int | None,
+        typer.Option(
+            "--to",
+            help="Number of the release, from history. Default: the newest good one that differs from the current.",
+            metavar="RELEASE",
+        ),
+    ] = None,
+    request_id: RequestIdOption = None,
+    reason: ReasonOption = "",
+    wait: WaitOption = True,
+    within: TimeoutOption = None,
+    drain: DrainOption = None,
+    drain_timeout: DrainTimeoutOption = None,
+    approval: ApprovalOption = None,
+    by: ByOption = None,
+    output: OutputOption = Output.TABLE,
+) -> ExitCode:
+    """Go back to an earlier release. That is an update too: planned, fenced and verified, with a new release number."""
+    from starter.cli.submitting import conclude
+    from starter.client import open_client
+
+    async with open_client(target.settings()) as client:
+        submission = await client.rollback(
+            request_id or new_request_id("rollback" if to is None else f"rollback-{to}"),
+            requested_by=identity(by),
+            to=to,
+            reason=reason,
+            policy=policy(drain, drain_timeout, approval),
+        )
+        return await conclude(client, submission, target=target, output=output, wait=wait, within=within)

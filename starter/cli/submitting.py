@@ -1,0 +1,46 @@
+"""What deploy and rollback do after the request is sent: say what became of it, and wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starter.cli.exit_codes import ExitCode
+from starter.cli.following import follow, outcome_of, show
+from starter.cli.output import Output, data, emit_document, progress
+
+if TYPE_CHECKING:
+    from starter.cli.command import Target
+    from starter.client import TaskrollClient
+    from starter.submission import Submission
+
+
+async def conclude(
+    client: TaskrollClient,
+    submission: Submission,
+    *,
+    target: Target,
+    output: Output,
+    wait: bool,
+    within: float | None,
+) -> ExitCode:
+    """Show how the update stands or ended; with `wait`, follow it to its end."""
+    console = progress()
+    if submission.ended is not None:
+        console.print(f"update {submission.request_id} had ended before; nothing was started", markup=False)
+        from starter.update_view import view_of_record
+
+        view = view_of_record(submission.ended)
+        show(view, output)
+        return outcome_of(view, target)
+    what = "started" if submission.is_new else "known: the same request was sent before;"
+    console.print(
+        f"update {submission.request_id} {what} workflow {submission.workflow_id}", markup=False, soft_wrap=True
+    )
+    if wait:
+        return await follow(client, submission.request_id, target=target, output=output, within=within)
+    if output is Output.TABLE:
+        data().print(submission.request_id, markup=False)
+        console.print(f"follow it with: {target.again(f'watch {submission.request_id}')}", markup=False, soft_wrap=True)
+    else:
+        emit_document(submission.document(), output)
+    return ExitCode.DONE

@@ -1,0 +1,185 @@
+"""An update in words: for a table on stdout, for a live view, and for a log line per change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from starter.update_view import ActivityProgress, UpdateView
+    from taskroll.models.plan import PlanSummary
+    from taskroll.models.status import Step, UpdateStatus
+
+_COLOURS = {
+    "completed": "green",
+    "no_change": "green",
+    "rolled_back": "yellow",
+    "rejected": "yellow",
+    "needs_operator": "bold red",
+    "done": "green",
+    "running": "cyan",
+    "failed": "red",
+    "cancelled": "yellow",
+}
+_MARKS = {"running": "▶", "done": "✓", "failed": "✗", "cancelled": "⊘"}
+SHOWN = 20
+"""How many of those that an update waits for are named."""
+
+
+def moment(when: datetime | None) -> str:
+    """``2026-04-01 10:00:03Z``."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else ""
+
+
+def short_commit(commit: str | None, dirty: bool | None = False) -> str:
+    """The first twelve digits, with a ``+`` where files differed from it; releases write that as ``-dirty``."""
+    if not commit:
+        return ""
+    digits, _, mark = commit.partition("-")
+    return digits[:12] + ("+" if dirty or mark else "")
+
+
+def state(status: UpdateStatus) -> str:
+    """``completed``, or the phase of an update that goes on."""
+    return status.outcome or status.phase
+
+
+def colour(word: str) -> str:
+    """The style for an outcome or a step's state; empty for other words."""
+    return _COLOURS.get(word, "")
+
+
+def describe(view: UpdateView) -> Iterator[RenderableType]:
+    """The whole update: facts, whom it waits for, decisions, steps."""
+    from rich.text import Text
+
+    from starter.cli.output import columns
+
+    status = view.status
+    facts: list[tuple[str, RenderableType]] = [("state", Text(_headline(view), style=colour(state(status))))]
+    if status.message:
+        facts.append(("message", status.message))
+    facts.append(("asked by", f"{status.requested_by}, {moment(status.started_at)}"))
+    if status.reason:
+        facts.append(("reason", status.reason))
+    if status.git_commit:
+        facts.append(("commit", status.git_commit))
+    if status.plan:
+        facts.append(("plan", plan_line(status.plan)))
+        facts += [("warning", Text(warning, style="yellow")) for warning in status.plan.warnings]
+    facts += [(each.decision, f"by {each.by}: {each.reason or '(no reason given)'}") for each in status.decisions]
+    facts += [("waits for", whom) for whom in status.waiting_for[:SHOWN]]
+    if len(status.waiting_for) > SHOWN:
+        facts.append(("", f"and {len(status.waiting_for) - SHOWN} more"))
+    if status.replicas is not None:
+        facts.append(("replicas", f"{status.replicas} attested{_window(status)}"))
+    if status.restored_byte_for_byte is not None:
+        facts.append(("restored", "byte for byte" if status.restored_byte_for_byte else "NOT byte for byte"))
+    if view.notice:
+        facts.append(("note", Text(view.notice, style="yellow")))
+    yield Text(f"update {status.request_id} in namespace {status.namespace}", style="bold")
+    yield columns(("", ""), facts, wrap=True)
+    if status.steps:
+        yield Text()
+        yield steps_table(view)
+
+
+def steps_table(view: UpdateView) -> RenderableType:
+    """The steps with their times, and the counts of the one that runs."""
+    from rich.text import Text
+
+    from starter.cli.output import columns
+
+    rows: list[tuple[RenderableType, ...]] = []
+    for step in view.status.steps:
+        detail = step.detail
+        if step.state == "running" and view.progress:
+            detail = "; ".join(filter(None, [detail, *(counts(each) for each in view.progress)]))
+        rows.append(
+            (step.name, Text(f"{_MARKS[step.state]} {step.state}", style=colour(step.state)), _took(step), detail)
+        )
+    return columns(("STEP", "STATE", "SECONDS", "DETAIL"), rows, wrap=True)
+
+
+def plan_line(plan: PlanSummary) -> str:
+    """``1 created, 3 changed, 0 deleted; closure of 6; gateway × 1``."""
+    reach = ", ".join(f"{service.name} × {service.replicas}" for service in plan.services) or "no services"
+    return (
+        f"{len(plan.create)} created, {len(plan.change)} changed, {len(plan.delete)} deleted; "
+        f"closure of {plan.closure}; {reach}; {plan.digest[:19]}…"
+    )
+
+
+def counts(progress: ActivityProgress) -> str:
+    """``7/11 gateway-0``, with the attempt where it is not the first."""
+    parts: list[str] = []
+    if progress.done is not None:
+        parts.append(f"{progress.done}/{progress.total}" if progress.total else str(progress.done))
+    if progress.note:
+        parts.append(progress.note)
+    if progress.attempt > 1:
+        parts.append(f"(attempt {progress.attempt}" + (f": {progress.failure})" if progress.failure else ")"))
+    return " ".join(parts)
+
+
+def changes(before: UpdateView | None, now: UpdateView) -> Iterator[tuple[str, str]]:
+    """What a log says of the way from one look to the next: lines, each with its style."""
+    old = before.status if before else None
+    known = {(step.name, step.started_at): step for step in old.steps} if old else {}
+    for step in now.status.steps:
+        was = known.get((step.name, step.started_at))
+        if was == step:
+            continue
+        if was is None and step.state == "running":
+            yield f"{step.name}: started", ""
+        elif was is None or was.state != step.state:
+            detail = f": {step.detail}" if step.detail else ""
+            yield f"{step.name}: {step.state} after {_took(step)} s{detail}", colour(step.state)
+        elif was.detail != step.detail:
+            yield f"{step.name}: {step.detail}", ""
+    seen = {counts(each) for each in before.progress} if before else set[str]()
+    for each in now.progress:
+        if (text := counts(each)) and text not in seen:
+            yield f"{each.activity}: {text}", ""
+    if now.status.waiting_for and (old is None or old.waiting_for != now.status.waiting_for):
+        more = len(now.status.waiting_for) - SHOWN
+        yield (
+            "waits for " + ", ".join(now.status.waiting_for[:SHOWN]) + (f" and {more} more" if more > 0 else ""),
+            "cyan",
+        )
+    if now.status.message and (old is None or old.message != now.status.message):
+        yield now.status.message, ""
+    if now.notice and (before is None or before.notice != now.notice):
+        yield f"note: {now.notice}", "yellow"
+
+
+def headline(view: UpdateView) -> Text:
+    """One line on how it stands, in the colour of its state."""
+    from rich.text import Text
+
+    status = view.status
+    text = f"update {status.request_id}: {_headline(view)}"
+    return Text(text + (f": {status.message}" if status.message else ""), style=colour(state(status)))
+
+
+def _headline(view: UpdateView) -> str:
+    status = view.status
+    if view.is_orphaned:
+        return f"{status.phase}, but its workflow is {view.execution}: nothing drives it; its fence may still be up"
+    if status.outcome == "completed" and status.epoch is not None:
+        return f"completed, release {status.epoch}"
+    return state(status)
+
+
+def _window(status: UpdateStatus) -> str:
+    if status.mixed_version_window_ms is None:
+        return ""
+    return f", mixed versions for {status.mixed_version_window_ms:.0f} ms"
+
+
+def _took(step: Step) -> str:
+    return "" if step.seconds is None else f"{step.seconds:.2f}"

@@ -1,0 +1,159 @@
+"""The one client that both fronts use, CLI and endpoint: neither of them holds logic of its own."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput
+from taskroll.models.policy import UpdatePolicy
+from taskroll.models.provenance import GitProvenance
+from taskroll.models.request import UpdateRequest
+from taskroll.models.status import Decision
+from taskroll.models.versions import VersionReport
+
+from .cluster_connection import ClusterConnection
+from .decisions import Decisions
+from .observation import PATIENCE, Observations
+from .offline_plan import OfflinePlan, make_offline_plan
+from .package_request import DeployOptions, PackageRequest, read_package_request
+from .release_history import ReleaseLine, read_history
+from .settings import Settings
+from .submission import Submission, Submissions
+from .temporal_connection import TemporalConnection
+from .update_list import UpdateLists, UpdatePage
+from .update_view import UpdateView
+from .validation import validated
+from .version_report import ask_versions
+
+
+class TaskrollClient:
+    """Starts, watches and signals the updates of one namespace.
+
+    Temporal and the cluster are connected to when they are first needed: `history` and `offline_plan` work without
+    Temporal. Every method raises the errors of `taskroll.models.errors` and no others on purpose: `ServiceUnavailable`
+    where Temporal, the workers or the API server are away, `RefusedByCluster` where the API server forbids it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.temporal = TemporalConnection(settings)
+        self.cluster = ClusterConnection(settings)
+        self._submissions = Submissions(settings, self.temporal, self.cluster)
+        self._observations = Observations(settings, self.temporal, self.cluster)
+        self._decisions = Decisions(settings, self.temporal, self._observations)
+        self._lists = UpdateLists(settings, self.temporal, self.cluster)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.cluster.close()
+
+    async def package_request(self, path: Path, options: DeployOptions) -> PackageRequest:
+        """Make a request of a task package on disk. See `read_package_request`."""
+        return await read_package_request(self.cluster, self.settings.namespace, path, options)
+
+    async def offline_plan(self, request: UpdateRequest) -> OfflinePlan:
+        """What a request would change, without writing anything. See `make_offline_plan`."""
+        return await make_offline_plan(self.cluster, request)
+
+    async def submit(self, request: UpdateRequest) -> Submission:
+        """Store a request and start its update; the same request again is the same update. See `Submissions.submit`."""
+        return await self._submissions.submit(request)
+
+    async def rollback(
+        self,
+        request_id: str,
+        *,
+        requested_by: str,
+        to: int | None = None,
+        reason: str = "",
+        git: GitProvenance | None = None,
+        policy: UpdatePolicy | None = None,
+    ) -> Submission:
+        """Go back to a release: an update whose aim is that release, with a new epoch of its own.
+
+        Args:
+            request_id: Of the new update. Under an id that was used for a rollback before, `to` may again be left out:
+                it is the release that was chosen then.
+            requested_by: Who asks.
+            to: Epoch of the release; None takes the newest good one whose content differs from the current one.
+            reason: One line.
+            git: Origin, where there is one.
+            policy: Defaults as for any update.
+
+        Raises:
+            UnknownRelease: naming those that may be chosen.
+            RequestConflict: the request id is taken by another request.
+        """
+        if to is None:
+            stored = await self._submissions.stored(request_id)
+            to = stored.target_release if stored else None
+        target = to if to is not None else await self._submissions.release_to_restore(None)
+        return await self.submit(
+            validated(
+                "the rollback cannot be asked for",
+                lambda: UpdateRequest(
+                    request_id=request_id,
+                    namespace=self.settings.namespace,
+                    requested_by=requested_by,
+                    reason=reason,
+                    git=git,
+                    target_release=target,
+                    policy=policy or UpdatePolicy(),
+                ),
+            )
+        )
+
+    async def status(self, request_id: str) -> UpdateView:
+        """Look at an update once. See `Observations.view`."""
+        return await self._observations.view(request_id)
+
+    def watch(
+        self,
+        request_id: str,
+        *,
+        patience: float = PATIENCE,
+        on_silence: Callable[[str], None] = lambda reason: None,
+    ) -> AsyncIterator[UpdateView]:
+        """Look at an update at each change until it is over. See `Observations.watch`."""
+        return self._observations.watch(request_id, patience=patience, on_silence=on_silence)
+
+    async def wait(self, request_id: str, *, patience: float = PATIENCE) -> UpdateView:
+        """Wait until an update has ended or needs an operator, as long as that takes; return the last view."""
+        async for view in self.watch(request_id, patience=patience):
+            if view.is_over:
+                return view
+        raise AssertionError("a watch ends with a view that is over")
+
+    async def list_updates(self, limit: int = 50, cursor: str | None = None) -> UpdatePage:
+        """The updates of the namespace, the latest start first. See `UpdateLists.page`."""
+        return await self._lists.page(limit, cursor)
+
+    async def history(self, limit: int | None = None) -> list[ReleaseLine]:
+        """The releases of the namespace, newest first. See `read_history`."""
+        return await read_history(self.cluster, limit)
+
+    async def versions(self) -> VersionReport:
+        """Which version each replica runs. See `ask_versions`."""
+        return await ask_versions(self.settings, self.temporal)
+
+    async def decide(self, request_id: str, wish: DecisionInput) -> Decision:
+        """Approve or reject a plan that waits for it. See `Decisions.decide`."""
+        return await self._decisions.decide(request_id, wish)
+
+    async def abort(self, request_id: str, wish: AbortInput) -> None:
+        """Stop an update and have what it did taken back. See `Decisions.abort`."""
+        await self._decisions.abort(request_id, wish)
+
+    async def resume(self, request_id: str, wish: ResumeInput) -> None:
+        """Let a parked update try again. See `Decisions.resume`."""
+        await self._decisions.resume(request_id, wish)
+
+
+@asynccontextmanager
+async def open_client(settings: Settings) -> AsyncGenerator[TaskrollClient]:
+    """A client that is closed at the end of the block."""
+    client = TaskrollClient(settings)
+    try:
+        yield client
+    finally:
+        await client.close()

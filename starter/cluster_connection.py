@@ -1,0 +1,85 @@
+"""What the starter reads and writes in the cluster, in one namespace. Connected at the first use."""
+
+import asyncio
+
+from taskroll.cluster.connection import Cluster
+from taskroll.cluster.definitions import LiveDefinition, list_definitions
+from taskroll.cluster.kubeconfig import ClusterSettings
+from taskroll.cluster.records import StoredRecord, list_records, read_record
+from taskroll.cluster.releases import list_releases
+from taskroll.cluster.requests import read_request, submit_request
+from taskroll.cluster.revisions import missing_revisions, write_definition_revisions
+from taskroll.models.errors import UnknownUpdate
+from taskroll.models.request import SubmittedRequest, UpdateRequest
+from taskroll_agent.contracts import Release
+
+from .settings import Settings
+
+
+class ClusterConnection:
+    """One connection for the life of a front. Close it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cluster: Cluster | None = None
+        self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connection, where one was made."""
+        if self._cluster is not None:
+            await self._cluster.close()
+            self._cluster = None
+
+    async def definitions(self) -> dict[str, LiveDefinition]:
+        """The live definitions by key."""
+        return await list_definitions(await self._connected(), self._settings.namespace)
+
+    async def write_missing_revisions(self, request: UpdateRequest) -> int:
+        """Store those definitions of a request that the cluster does not have yet; return how many that were."""
+        if not request.definitions:
+            return 0
+        cluster = await self._connected()
+        digests = {str(content.key): content.digest() for content in request.definitions}
+        missing = set(await missing_revisions(cluster, self._settings.namespace, digests))
+        absent = [content for content in request.definitions if str(content.key) in missing]
+        return await write_definition_revisions(
+            cluster, self._settings.namespace, absent, request_id=request.request_id
+        )
+
+    async def submit_request(self, request: SubmittedRequest) -> bool:
+        """Store a request under its id; False where the same one is stored already.
+
+        Raises:
+            RequestConflict: the id is taken by a request of other content.
+        """
+        return await submit_request(await self._connected(), request) == "new"
+
+    async def request(self, request_id: str) -> SubmittedRequest | None:
+        """What was submitted under an id."""
+        try:
+            return await read_request(await self._connected(), self._settings.namespace, request_id)
+        except UnknownUpdate:
+            return None
+
+    async def record(self, request_id: str) -> StoredRecord | None:
+        """The lasting record of an update; None before its plan."""
+        try:
+            return await read_record(await self._connected(), self._settings.namespace, request_id)
+        except UnknownUpdate:
+            return None
+
+    async def records(self) -> list[StoredRecord]:
+        """All records, the latest start first."""
+        return await list_records(await self._connected(), self._settings.namespace)
+
+    async def releases(self) -> list[Release]:
+        """All releases that were ever current, newest first."""
+        return await list_releases(await self._connected(), self._settings.namespace)
+
+    async def _connected(self) -> Cluster:
+        async with self._connecting:
+            if self._cluster is None:
+                self._cluster = await Cluster.connect(
+                    ClusterSettings(kubeconfig=self._settings.kubeconfig, context=self._settings.context)
+                )
+            return self._cluster

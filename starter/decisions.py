@@ -1,0 +1,111 @@
+"""What people tell a running update: approve, reject, abort, resume."""
+
+import re
+from datetime import timedelta
+
+from temporalio.client import (
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput
+from taskroll.models.errors import InvalidRequest, ServiceUnavailable, TaskrollError, WrongPhase
+from taskroll.models.names import REQUEST_ID_PATTERN, workflow_id
+from taskroll.models.status import Decision
+
+from .observation import Observations, unknown_update
+from .settings import Settings
+from .temporal_connection import RPC_TIMEOUT, TemporalConnection
+
+DECISION_TIMEOUT = timedelta(seconds=15)
+"""How long the workflow may take to answer whether a decision was taken."""
+
+
+class Decisions:
+    """Speaks to the updates of one namespace."""
+
+    def __init__(self, settings: Settings, temporal: TemporalConnection, observations: Observations) -> None:
+        self._settings = settings
+        self._temporal = temporal
+        self._observations = observations
+
+    async def decide(self, request_id: str, wish: DecisionInput) -> Decision:
+        """Approve or reject, and learn whether it counted.
+
+        Raises:
+            WrongPhase: the update does not wait for a decision, or not on that plan.
+            UnknownUpdate: no update of that id.
+            ServiceUnavailable: no answer; whether the decision counted is not known then.
+        """
+        handle = await self._handle(request_id)
+        try:
+            with self._temporal.errors("send the decision"):
+                return await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] - a gap in the SDK
+                    "decide", wish, result_type=Decision, rpc_timeout=DECISION_TIMEOUT
+                )
+        except WorkflowUpdateFailedError as error:
+            raise _refusal(error.cause) from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise await self._temporal.no_worker(DECISION_TIMEOUT, "learn whether the decision was taken") from error
+        except RPCError as error:
+            raise await self._closed_or_unknown(request_id, wish.decision, error) from error
+
+    async def abort(self, request_id: str, wish: AbortInput) -> None:
+        """Ask the update to stop and take back what it did. Returns when Temporal has noted it, not when it is done.
+
+        Raises:
+            WrongPhase: the update has ended.
+            UnknownUpdate: no update of that id.
+            ServiceUnavailable: Temporal is away.
+        """
+        await self._signal(request_id, "abort", wish)
+
+    async def resume(self, request_id: str, wish: ResumeInput) -> None:
+        """Let an update that is parked as «needs operator» try again.
+
+        Raises:
+            WrongPhase: the update is not parked.
+            UnknownUpdate: no update of that id.
+            ServiceUnavailable: Temporal is away, or no worker tells where the update stands.
+        """
+        status = (await self._observations.view(request_id)).status
+        if status.outcome != "needs_operator":
+            raise WrongPhase(
+                f"update {request_id!r} is not parked for an operator, it is {status.outcome or status.phase}: "
+                "there is nothing to resume"
+            )
+        await self._signal(request_id, "resume", wish)
+
+    async def _signal(self, request_id: str, name: str, wish: AbortInput | ResumeInput) -> None:
+        handle = await self._handle(request_id)
+        try:
+            with self._temporal.errors(f"send {name}"):
+                await handle.signal(name, wish, rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            raise await self._closed_or_unknown(request_id, name, error) from error
+
+    async def _handle(self, request_id: str) -> WorkflowHandle[object, object]:
+        if not re.fullmatch(REQUEST_ID_PATTERN, request_id):
+            raise unknown_update(self._settings.namespace, request_id)
+        client = await self._temporal.client()
+        return client.get_workflow_handle(workflow_id(self._settings.namespace, request_id))
+
+    async def _closed_or_unknown(self, request_id: str, what: str, error: RPCError) -> TaskrollError:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            return ServiceUnavailable(f"Temporal did not take it: {error.message}")
+        status = (await self._observations.view(request_id)).status
+        return WrongPhase(
+            f"update {request_id!r} has ended ({status.outcome or status.phase}): {what!r} comes too late; "
+            f"see: taskroll status {request_id}"
+        )
+
+
+def _refusal(cause: BaseException) -> TaskrollError:
+    """The workflow's own words, under its own code."""
+    message = cause.message if isinstance(cause, ApplicationError) else str(cause)
+    if isinstance(cause, ApplicationError) and cause.type == InvalidRequest.code:
+        return InvalidRequest(message)
+    return WrongPhase(message)

@@ -1,0 +1,159 @@
+"""All updates of a namespace: those on record, and those that only Temporal knows yet."""
+
+import base64
+import json
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+from temporalio.service import RPCError
+
+from taskroll.models.errors import InvalidRequest, ServiceUnavailable
+from taskroll.models.record import UpdateRecord
+from taskroll.models.status import Outcome, Phase
+from workflows.search_attributes import COMMIT, REQUESTED_BY
+
+from .cluster_connection import ClusterConnection
+from .settings import Settings
+from .temporal_connection import TemporalConnection
+
+MAX_LIMIT = 500
+
+
+class UpdateLine(BaseModel):
+    """One update in a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: str
+    workflow_id: str
+    phase: Phase
+    outcome: Outcome | None = None
+    origin: str = "update"
+    requested_by: str
+    reason: str = ""
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    epoch: int | None = None
+    """Release that it left in place."""
+    changes: int | None = None
+    """Definitions that it changes; None before its plan."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    message: str = ""
+
+
+class UpdatePage(BaseModel):
+    """A part of the list, the latest start first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    updates: list[UpdateLine]
+    next_cursor: str | None = None
+    """What the next page starts after; None where this is the last one."""
+    notice: str | None = None
+    """Why the list may lack the updates of the last moments."""
+
+
+class UpdateLists:
+    """Lists the updates of one namespace."""
+
+    def __init__(self, settings: Settings, temporal: TemporalConnection, cluster: ClusterConnection) -> None:
+        self._settings = settings
+        self._temporal = temporal
+        self._cluster = cluster
+
+    async def page(self, limit: int = 50, cursor: str | None = None) -> UpdatePage:
+        """One page of the list. Reads all records of the namespace for it.
+
+        The records are the truth. Temporal adds what has just begun and has no record yet; where it is away, `notice`
+        says so.
+
+        Args:
+            limit: 1 to 500.
+            cursor: `next_cursor` of the page before.
+
+        Raises:
+            InvalidRequest: a limit or cursor that is none.
+            ServiceUnavailable: the cluster is away.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InvalidRequest(f"limit: {limit} is not between 1 and {MAX_LIMIT}")
+        after = _read_cursor(cursor) if cursor else None
+        lines = [_of_record(stored.record) for stored in await self._cluster.records()]
+        notice = None
+        try:
+            known = {line.request_id for line in lines}
+            lines += [line for line in await self._begun() if line.request_id not in known]
+        except ServiceUnavailable as unavailable:
+            notice = f"without the updates that have no record yet: {unavailable.message}"
+        lines.sort(key=_position, reverse=True)
+        if after is not None:
+            lines = [line for line in lines if _position(line) < after]
+        page = lines[:limit]
+        return UpdatePage(
+            updates=page,
+            next_cursor=_write_cursor(page[-1]) if len(lines) > limit else None,
+            notice=notice,
+        )
+
+    async def _begun(self) -> list[UpdateLine]:
+        client = await self._temporal.client()
+        prefix = f"task-update/{self._settings.namespace}/"
+        found: list[UpdateLine] = []
+        query = (
+            f"WorkflowType = 'TaskUpdate' AND ExecutionStatus = 'Running' "
+            f"AND TaskrollNamespace = '{self._settings.namespace}'"
+        )
+        try:
+            with self._temporal.errors("list running updates"):
+                async for execution in client.list_workflows(query, limit=MAX_LIMIT):
+                    attributes = execution.typed_search_attributes
+                    found.append(
+                        UpdateLine(
+                            request_id=execution.id.removeprefix(prefix),
+                            workflow_id=execution.id,
+                            phase="planning",
+                            requested_by=attributes.get(REQUESTED_BY) or "",
+                            git_commit=attributes.get(COMMIT),
+                            started_at=execution.start_time,
+                        )
+                    )
+        except RPCError as error:
+            raise ServiceUnavailable(f"Temporal cannot list updates: {error.message}") from error
+        return found
+
+
+def _of_record(record: UpdateRecord) -> UpdateLine:
+    return UpdateLine(
+        request_id=record.request_id,
+        workflow_id=record.workflow_id,
+        phase=record.phase,
+        outcome=record.outcome,
+        origin=record.origin,
+        requested_by=record.requested_by,
+        reason=record.reason,
+        git_commit=record.git_commit,
+        git_dirty=record.git_dirty,
+        epoch=record.epoch,
+        changes=len(record.changes),
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        message=record.message,
+    )
+
+
+def _position(line: UpdateLine) -> tuple[datetime, str]:
+    return line.started_at.astimezone(UTC), line.request_id
+
+
+def _write_cursor(line: UpdateLine) -> str:
+    started_at, request_id = _position(line)
+    return base64.urlsafe_b64encode(json.dumps([started_at.isoformat(), request_id]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        started_at, request_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return datetime.fromisoformat(started_at).astimezone(UTC), str(request_id)
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"cursor: {cursor[:80]!r} is none that a page gave; start again without it") from error

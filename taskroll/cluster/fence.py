@@ -1,0 +1,102 @@
+"""The fence: one ConfigMap per namespace that says which definitions are under which update. Also the lock between
+updates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from .config_maps import read_config_map, string_data, swap_config_map
+from .connection import Cluster
+from .fence_state import FENCE_NAME, FenceEntry, FenceState
+from .rereading import rereading
+
+# A waiter that asks each second need not write each second: four renewals fit before its place counts as given up.
+_RENEW_AFTER = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class FenceAttempt:
+    """Whether the update holds the fence, and if not, who comes first.
+
+    Attributes:
+        held: It holds the fence.
+        ahead: Request ids: overlapping holders, then those ahead in line.
+    """
+
+    held: bool
+    ahead: list[str] = field(default_factory=list[str])
+
+
+async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: datetime) -> FenceAttempt:
+    """Take the fence if no overlapping update holds it or stands earlier in line; else take a place in line, or keep
+    it.
+
+    A waiter calls this again at least each 60 s, by `now`; else its place is given up. Called again by a holder, it
+    answers held; with another closure, the old one is given up first.
+
+    Args:
+        cluster: The API server.
+        namespace: Of the definitions.
+        entry: What to fence.
+        now: The time, from the caller's clock. Clocks of workers may differ by some seconds, not by a minute.
+
+    Raises:
+        TamperedState: where the fence was edited by hand.
+        ClusterError: `Unavailable`, `Conflict` (retryable).
+    """
+
+    async def attempt() -> FenceAttempt:
+        source = await read_config_map(cluster, namespace, FENCE_NAME)
+        state = FenceState.from_data(string_data(source)) if source else FenceState()
+        holder = state.holder(entry.request_id)
+        if holder is not None and holder.entry == entry:
+            return FenceAttempt(held=True)
+        base = state.without_stale(now, keep=entry.request_id)
+        if holder is not None:
+            base = base.without(entry.request_id)
+        ahead = base.ahead_of(entry)
+        ticket = base.ticket(entry.request_id)
+        if not ahead:
+            wanted = base.raised(entry, now)
+        elif ticket and ticket.entry == entry and base is state and now - ticket.renewed_at < _RENEW_AFTER:
+            wanted = state
+        else:
+            wanted = base.queued(entry, now)
+        if wanted is not state:
+            await swap_config_map(cluster, namespace, FENCE_NAME, source, wanted.data(), request_id=entry.request_id)
+        return FenceAttempt(held=not ahead, ahead=ahead)
+
+    return await rereading(attempt)
+
+
+async def lower_fence(cluster: Cluster, namespace: str, request_id: str) -> bool:
+    """Take away what the update fences, and its place in line; return whether there was any of it.
+
+    Raises:
+        TamperedState: where the fence was edited by hand.
+        ClusterError: `Unavailable`, `Conflict` (retryable).
+    """
+
+    async def attempt() -> bool:
+        source = await read_config_map(cluster, namespace, FENCE_NAME)
+        if source is None:
+            return False
+        state = FenceState.from_data(string_data(source))
+        if state.holder(request_id) is None and state.ticket(request_id) is None:
+            return False
+        lowered = state.without(request_id)
+        await swap_config_map(cluster, namespace, FENCE_NAME, source, lowered.data(), request_id=request_id)
+        return True
+
+    return await rereading(attempt)
+
+
+async def read_fence(cluster: Cluster, namespace: str) -> FenceState:
+    """Who holds it and who waits; empty where it was never raised.
+
+    Raises:
+        TamperedState: where it was edited by hand.
+    """
+    source = await read_config_map(cluster, namespace, FENCE_NAME)
+    return FenceState.from_data(string_data(source)) if source else FenceState()

@@ -1,0 +1,147 @@
+"""Who holds the fence, who waits in line, and whom an update has to wait for. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from taskroll.models.errors import TamperedState
+from taskroll_agent.contracts import DefinitionKey, canonical_json, sha256_digest
+
+FENCE_NAME = "taskroll-fence"
+STALE_AFTER = timedelta(seconds=60)
+"""A place in line that was not renewed for so long is given up: its update was terminated. Holders never lapse; taking
+down the fence of a dead update without its compensations is the reconciler's or an operator's decision."""
+
+
+class FenceEntry(BaseModel):
+    """What an update fences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request_id: str
+    exclusive: list[str]
+    """Keys of the closure: nobody else may change them or build on them."""
+    shared: list[str] = Field(default_factory=list[str])
+    """Keys that the closure builds on: nobody else may change them."""
+    task_classes: list[str] = Field(default_factory=list[str])
+    """No instance of these may be created."""
+
+    def overlaps(self, other: FenceEntry) -> bool:
+        """Whether the two cannot be under way at once: one changes what the other changes or builds on."""
+        mine, theirs = set(self.exclusive), set(other.exclusive)
+        return bool(
+            mine & theirs
+            or mine & set(other.shared)
+            or set(self.shared) & theirs
+            or set(self.task_classes) & set(other.task_classes)
+        )
+
+
+class Holder(BaseModel):
+    """An update that is behind the fence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entry: FenceEntry
+    since: datetime
+
+
+class Ticket(BaseModel):
+    """A place in line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entry: FenceEntry
+    since: datetime
+    renewed_at: datetime
+
+
+class FenceState(BaseModel):
+    """The one fence of a namespace: holders that do not overlap, and the line in the order of arrival."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    holders: list[Holder] = Field(default_factory=list[Holder])
+    line: list[Ticket] = Field(default_factory=list[Ticket])
+
+    def holder(self, request_id: str) -> Holder | None:
+        """The entry of this update, where it holds the fence."""
+        return next((holder for holder in self.holders if holder.entry.request_id == request_id), None)
+
+    def ticket(self, request_id: str) -> Ticket | None:
+        """The place of this update, where it waits in line."""
+        return next((ticket for ticket in self.line if ticket.entry.request_id == request_id), None)
+
+    def ahead_of(self, entry: FenceEntry) -> list[str]:
+        """Request ids that come first: overlapping holders, then those earlier in line that overlap.
+
+        Since nobody passes an overlapping update that is earlier in line, and all entries of an update are taken at
+        once, the first in line only ever waits for holders: no deadlock, and no update waits for ever behind later
+        ones.
+        """
+        first = [holder.entry for holder in self.holders]
+        for ticket in self.line:
+            if ticket.entry.request_id == entry.request_id:
+                break
+            first.append(ticket.entry)
+        return [other.request_id for other in first if other.request_id != entry.request_id and other.overlaps(entry)]
+
+    def without(self, request_id: str) -> FenceState:
+        """Neither holding nor waiting."""
+        return FenceState(
+            holders=[holder for holder in self.holders if holder.entry.request_id != request_id],
+            line=[ticket for ticket in self.line if ticket.entry.request_id != request_id],
+        )
+
+    def raised(self, entry: FenceEntry, now: datetime) -> FenceState:
+        """Holding."""
+        rest = self.without(entry.request_id)
+        return FenceState(holders=[*rest.holders, Holder(entry=entry, since=now)], line=rest.line)
+
+    def queued(self, entry: FenceEntry, now: datetime) -> FenceState:
+        """Waiting in line: at the place it has, renewed, or at the end."""
+        known = self.ticket(entry.request_id)
+        ticket = Ticket(entry=entry, since=known.since if known else now, renewed_at=now)
+        if known is None:
+            return FenceState(holders=self.holders, line=[*self.line, ticket])
+        line = [ticket if other.entry.request_id == entry.request_id else other for other in self.line]
+        return FenceState(holders=self.holders, line=line)
+
+    def without_stale(self, now: datetime, keep: str) -> FenceState:
+        """Places in line that were given up are gone, but for the one of `keep`, who is asking."""
+        line = [
+            ticket for ticket in self.line if ticket.entry.request_id == keep or now - ticket.renewed_at <= STALE_AFTER
+        ]
+        return self if len(line) == len(self.line) else FenceState(holders=self.holders, line=line)
+
+    def data(self) -> dict[str, str]:
+        """The ConfigMap's ``data``: the state, its digest, and one key per fenced thing for the admission policy to
+        look up."""
+        state: Any = self.model_dump(mode="json")
+        data = {"state.json": canonical_json(state).decode(), "digest": sha256_digest(state)}
+        for holder in self.holders:
+            entry = holder.entry
+            data |= {f"class.{name}": entry.request_id for name in entry.task_classes}
+            for key in map(DefinitionKey.parse, entry.exclusive):
+                data[f"definition.{key.kind}.{key.name}"] = entry.request_id
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, str]) -> FenceState:
+        """Read the ConfigMap's ``data``.
+
+        Raises:
+            TamperedState: where it is not what `data` writes: somebody edited it by hand.
+        """
+        try:
+            state = cls.model_validate(json.loads(data["state.json"]))
+            if dict(data) == state.data():
+                return state
+        except (KeyError, ValueError, ValidationError) as error:
+            raise TamperedState(f"ConfigMap/{FENCE_NAME} cannot be read; edited by hand? {error}") from error
+        raise TamperedState(f"ConfigMap/{FENCE_NAME}: its keys or its digest do not match its state; edited by hand?")

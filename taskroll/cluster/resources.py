@@ -1,0 +1,58 @@
+"""The kinds of objects that taskroll reads and writes, and where the API server has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskroll_agent.contracts import Kind
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind of object.
+
+    Attributes:
+        api_version: ``group/version``, or ``v1`` for the core group.
+        kind: As in the object.
+        plural: As in the path.
+        namespaced: Whether its objects live in namespaces.
+    """
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """The path of all objects, of one, or of a part of one."""
+        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        parts = [root]
+        if self.namespaced and namespace is not None:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part is not None]
+        return "/".join(parts)
+
+
+TASK_DEFINITION = Resource("cornserve.ai/v1", "TaskDefinition", "taskdefinitions")
+EXECUTION_DESCRIPTOR = Resource("cornserve.ai/v1", "ExecutionDescriptor", "executiondescriptors")
+UNIT_TASK_INSTANCE = Resource("cornserve.ai/v1", "UnitTaskInstance", "unittaskinstances")
+LATEST_TASKLIB_RV = Resource("cornserve.ai/v1", "LatestTasklibRV", "latesttasklibrvs")
+TASK_UPDATE = Resource("taskroll.dev/v1", "TaskUpdate", "taskupdates")
+CONTROLLER_REVISION = Resource("apps/v1", "ControllerRevision", "controllerrevisions")
+CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
+NAMESPACE = Resource("v1", "Namespace", "namespaces", namespaced=False)
+CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
+
+DEFINITION_RESOURCES: dict[Kind, Resource] = {
+    "TaskDefinition": TASK_DEFINITION,
+    "ExecutionDescriptor": EXECUTION_DESCRIPTOR,
+}
+
+
+def field_manager(request_id: str) -> str:
+    """The name under which an update writes: the API server keeps it in ``managedFields``, beside the object's own
+    metadata.
+
+    That is how a write carries its update's id while the labels and annotations stay what they were.
+    """
+    return f"taskroll-{request_id}"

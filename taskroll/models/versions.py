@@ -1,0 +1,42 @@
+"""Which version each replica really runs, as the replicas attest it."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ReplicaVersion(BaseModel):
+    """One replica's answer, or why there is none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service: str
+    pod: str
+    address: str
+    epoch: int | None = None
+    """None where the replica did not answer."""
+    content_digest: str | None = None
+    """Key into `VersionReport.contents`."""
+    activated_at: datetime | None = None
+    generations: int | None = None
+    problem: str | None = None
+    """Why it does not answer, or does not run the current release."""
+
+
+class VersionReport(BaseModel):
+    """Service × replica × definition. Replicas on the same content share one map, so that 2,000 of them stay small."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str
+    epoch: int
+    """Of the current release; 0 where there is none."""
+    content_digest: str | None
+    """Of the current release."""
+    replicas: list[ReplicaVersion]
+    contents: dict[str, dict[str, str]] = Field(default_factory=dict[str, dict[str, str]])
+    """Content digest → definition key → digest."""
+
+    def is_uniform(self) -> bool:
+        """True where every replica attested the current release's content."""
+        return all(replica.content_digest == self.content_digest for replica in self.replicas)

@@ -1,0 +1,168 @@
+"""How a plan follows from a request and the live state. Pure: reads nothing, writes nothing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from taskroll_agent.contracts import DefinitionContent, DefinitionKey, ReleaseEntry
+
+from .models.errors import InvalidSource
+from .models.plan import DefinitionChange, FormerObject
+from .models.request import SubmittedRequest
+from .tasklib.checks import check_sources
+from .tasklib.closure import closure_of_change, sources_of
+from .tasklib.import_graph import ImportGraph, import_graph
+from .tasklib.problems import errors
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """The definitions of a namespace as they are: content, and what a restore needs."""
+
+    contents: Mapping[str, DefinitionContent]
+    entries: Mapping[str, ReleaseEntry]
+    former: Mapping[str, FormerObject]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a change reaches."""
+
+    closure: list[str]
+    depends_on: list[str]
+    task_classes: list[str]
+
+
+def wanted_entries(
+    request: SubmittedRequest,
+    current: Mapping[str, ReleaseEntry],
+    target: Mapping[str, ReleaseEntry] | None,
+) -> dict[str, ReleaseEntry | None]:
+    """What the request wants of each definition that it speaks of; None where it shall be gone.
+
+    Args:
+        current: definitions of the current release; what a rollback may delete.
+        target: definitions of the release to go back to; None where the request is no rollback.
+    """
+    if target is not None:
+        gone: dict[str, ReleaseEntry | None] = {key: None for key in current if key not in target}
+        return {**gone, **target}
+    commit = None
+    if request.git is not None:
+        commit = request.git.commit + ("-dirty" if request.git.dirty else "")
+    wanted: dict[str, ReleaseEntry | None] = {
+        key: ReleaseEntry(digest=digest, git_commit=commit) for key, digest in request.definitions.items()
+    }
+    return {**wanted, **dict.fromkeys(request.delete)}
+
+
+def changed_keys(
+    wanted: Mapping[str, ReleaseEntry | None], live: Mapping[str, ReleaseEntry], *, exactly: bool
+) -> list[str]:
+    """Keys whose live definition is not what is wanted, sorted.
+
+    Args:
+        exactly: also the recorded Git commit has to match: a rollback brings back the definition byte for byte, while
+            the same source from another commit is no change for an update.
+    """
+    changed: list[str] = []
+    for key, entry in wanted.items():
+        now = live.get(key)
+        if entry is None or now is None:
+            same = entry is now
+        else:
+            same = entry == now if exactly else entry.digest == now.digest
+        if not same:
+            changed.append(key)
+    return sorted(changed)
+
+
+def make_changes(
+    keys: Iterable[str],
+    wanted: Mapping[str, ReleaseEntry | None],
+    contents: Mapping[str, DefinitionContent],
+    live: LiveState,
+) -> list[DefinitionChange]:
+    """The changes of a plan, in the order of their keys.
+
+    Args:
+        contents: the wanted contents, by key, of those in `keys` that shall not be gone.
+    """
+    changes: list[DefinitionChange] = []
+    for key in keys:
+        entry, former = wanted[key], live.former.get(key)
+        kind, name = DefinitionKey.parse(key)
+        content = contents[key] if entry is not None else live.contents[key]
+        action = "delete" if entry is None else ("change" if former else "create")
+        changes.append(
+            DefinitionChange(
+                kind=kind,
+                name=name,
+                action=action,
+                class_name=content.class_name,
+                module=content.module,
+                after=entry,
+                former=former,
+            )
+        )
+    return changes
+
+
+def contents_after(
+    live: Mapping[str, DefinitionContent], changes: Iterable[DefinitionChange], wanted: Mapping[str, DefinitionContent]
+) -> dict[str, DefinitionContent]:
+    """All definitions as they will be."""
+    after = dict(live)
+    for change in changes:
+        key = str(change.key)
+        if change.after is None:
+            after.pop(key, None)
+        else:
+            after[key] = wanted[key]
+    return after
+
+
+def extent_of(
+    changes: Iterable[DefinitionChange],
+    before: Mapping[str, DefinitionContent],
+    after: Mapping[str, DefinitionContent],
+) -> Extent:
+    """Closure of the changes over the import graphs before and after, what it depends on, and its task classes."""
+    changed_modules = {change.module for change in changes}
+    changed_modules |= {before[str(change.key)].module for change in changes if str(change.key) in before}
+    graph_before, graph_after = import_graph(sources_of(before.values())), import_graph(sources_of(after.values()))
+    modules = closure_of_change(graph_before, graph_after, changed_modules)
+    needed = (_imported_by(graph_before, modules) | _imported_by(graph_after, modules)) - modules
+    everything = {**before, **after}
+    closure = sorted(key for key, content in everything.items() if content.module in modules)
+    depends_on = sorted(key for key, content in everything.items() if content.module in needed)
+    classes = {everything[key].task_class_name for key in closure}
+    classes |= {before[key].task_class_name for key in closure if key in before}
+    return Extent(closure=closure, depends_on=depends_on, task_classes=sorted(classes))
+
+
+def _imported_by(graph: ImportGraph, modules: Iterable[str]) -> set[str]:
+    """What these modules import, directly or through others."""
+    reached: set[str] = set()
+    front = list(modules)
+    while front:
+        found = graph.imports_of(front.pop()) - reached
+        reached |= found
+        front += found
+    return reached
+
+
+def refuse_bad_sources(after: Mapping[str, DefinitionContent], extent: Extent) -> list[str]:
+    """Check the sources of the closure, without running any of them. What is wrong elsewhere was so before.
+
+    Returns:
+        Warnings, one line each.
+
+    Raises:
+        InvalidSource: with all errors found in the closure.
+    """
+    scope = [after[key].key for key in extent.closure if key in after]
+    problems = check_sources(after.values(), scope=scope)
+    found = [str(problem) for problem in errors(problems)]
+    if found:
+        raise InvalidSource(f"definitions: {len(found)} problems in the sources", details=found)
+    return [str(problem) for problem in problems]

@@ -1,0 +1,233 @@
+"""The seam for calls to agents: one HTTP session per process, bounded, answers as values.
+
+aiohttp, chosen by measurement (`benchmarks/fan_out.py`): one pooled httpx client scans all its connections for each
+request and slows down with every replica more.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+import aiohttp
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from taskroll_agent.contracts import (
+    API_PREFIX,
+    AbortAnswer,
+    AbortRequest,
+    ActivateAnswer,
+    ActivateRequest,
+    Attestation,
+    PrepareAnswer,
+    PrepareRequest,
+    Refusal,
+)
+
+from .answers import Answered, Invalid, Refused, ReplicaAnswer, Unauthorised, Unreachable, shorten
+from .deadline import Deadline
+from .replica import Replica
+
+A = TypeVar("A", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class CallLimits:
+    """Bounds of the calls. Times in seconds."""
+
+    concurrency: int = 128
+    """Exchanges at a time in this process, over all updates. 64 to 256 are equally fast (`benchmarks/fan_out.py`)."""
+    connect_timeout: float = 3.0
+    call_timeout: float = 10.0
+    """For one exchange of activate, abort or attest. An agent answers these in milliseconds."""
+    prepare_timeout: float = 75.0
+    """For one exchange of prepare: by default an agent gives up loading after 60 s and reading after 10 s."""
+    attempts: int = 3
+    """Exchanges at most for one call, where the replica is unreachable. All calls are idempotent."""
+    first_pause: float = 0.1
+    """Before the second attempt; doubled before each further one."""
+    max_answer_bytes: int = 4 * 1024 * 1024
+    """An attestation in full of 500 definitions is about 75 KB."""
+
+
+class AgentCalls:
+    """The four calls to an agent, each to one replica. An async context manager; one per process.
+
+    Goes only where discovery says: follows no redirect, knows no proxy, keeps no cookie. Every call ends within its
+    own time-out and the deadline, and returns a `ReplicaAnswer`; only cancellation is raised.
+    """
+
+    def __init__(self, limits: CallLimits | None = None) -> None:
+        self.limits = limits or CallLimits()
+        self._slots = asyncio.Semaphore(self.limits.concurrency)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "AgentCalls":
+        self._session = aiohttp.ClientSession(
+            # A connection per exchange: thousands of replicas would keep as many idle ones open, and one that an agent
+            # closed meanwhile fails the next call on it.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # An answer that unpacks to gigabytes would pass the bound on its size.
+            auto_decompress=False,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def prepare(
+        self, replica: Replica, token: SecretStr, request: PrepareRequest, deadline: Deadline
+    ) -> ReplicaAnswer[PrepareAnswer]:
+        """Have the replica load a generation beside its current one."""
+        seconds = self.limits.prepare_timeout
+        answer = await self._call(replica, token, "POST", "/prepare", request, PrepareAnswer, seconds, deadline)
+        if isinstance(answer, Answered) and answer.value.request_id != request.request_id:
+            return Invalid(f"it answered for update {shorten(answer.value.request_id, 80)!r}, not for the one asked")
+        return answer
+
+    async def activate(
+        self, replica: Replica, token: SecretStr, request: ActivateRequest, deadline: Deadline
+    ) -> ReplicaAnswer[ActivateAnswer]:
+        """Make a release current in the replica."""
+        seconds = self.limits.call_timeout
+        return await self._call(replica, token, "POST", "/activate", request, ActivateAnswer, seconds, deadline)
+
+    async def abort(
+        self, replica: Replica, token: SecretStr, request: AbortRequest, deadline: Deadline
+    ) -> ReplicaAnswer[AbortAnswer]:
+        """Have the replica drop what it prepared for an update."""
+        seconds = self.limits.call_timeout
+        return await self._call(replica, token, "POST", "/abort", request, AbortAnswer, seconds, deadline)
+
+    async def attest(
+        self, replica: Replica, token: SecretStr, deadline: Deadline, *, full: bool = False, once: bool = False
+    ) -> ReplicaAnswer[Attestation]:
+        """Ask the replica what is live in it, with a nonce of its own for this question.
+
+        Args:
+            replica: Whom to ask.
+            token: Its bearer token.
+            deadline: By when.
+            full: Whether it shall name each definition's digest too.
+            once: Whether to leave another try to the caller, who asks in rounds.
+
+        Returns:
+            `Invalid` also where the answer carries another nonce: it was not made for this question.
+        """
+        nonce = secrets.token_hex(16)
+        path = f"/attestation?nonce={nonce}" + ("&detail=full" if full else "")
+        seconds = self.limits.call_timeout
+        attempts = 1 if once else None
+        answer = await self._call(replica, token, "GET", path, None, Attestation, seconds, deadline, attempts)
+        if isinstance(answer, Answered) and answer.value.nonce != nonce:
+            return Invalid("its attestation does not carry the nonce of the question: a cached or recorded answer")
+        return answer
+
+    async def _call(
+        self,
+        replica: Replica,
+        token: SecretStr,
+        method: str,
+        path: str,
+        body: BaseModel | None,
+        form: type[A],
+        seconds: float,
+        deadline: Deadline,
+        attempts: int | None = None,
+    ) -> ReplicaAnswer[A]:
+        if replica.obstacle is not None or replica.endpoint == "-":
+            return Unreachable(replica.obstacle or "it has no address")
+        url = f"http://{replica.endpoint}{API_PREFIX}{path}"
+        payload = None if body is None else body.model_dump_json().encode()
+        pause = self.limits.first_pause
+        attempt = 1
+        while True:
+            answer = await self._exchange(url, token, method, payload, form, seconds, deadline)
+            if not isinstance(answer, Unreachable) or attempt >= (attempts or self.limits.attempts):
+                return answer
+            if not await deadline.pause(pause):
+                return answer
+            attempt += 1
+            pause *= 2
+
+    async def _exchange(
+        self,
+        url: str,
+        token: SecretStr,
+        method: str,
+        payload: bytes | None,
+        form: type[A],
+        seconds: float,
+        deadline: Deadline,
+    ) -> ReplicaAnswer[A]:
+        if self._session is None:
+            raise RuntimeError("AgentCalls is not open: use it as `async with AgentCalls() as calls`")
+        headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
+        if payload is not None:
+            headers["Content-Type"] = "application/json"
+        async with self._slots:
+            # Looked at only now: the line for a slot may have taken all the time there was.
+            seconds = deadline.capped(seconds)
+            if seconds <= 0:
+                return Unreachable("not called: no time was left")
+            bounds = aiohttp.ClientTimeout(total=seconds, connect=min(self.limits.connect_timeout, seconds))
+            try:
+                async with self._session.request(
+                    method, url, data=payload, headers=headers, timeout=bounds, allow_redirects=False
+                ) as response:
+                    data = await self._bounded(response)
+                    return _read(response, data, form)
+            except TimeoutError:
+                return Unreachable(f"no answer within {seconds:.3g} s")
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                # ValueError: what aiohttp's parser raises for some answers that are not HTTP at all.
+                return Unreachable(shorten(f"{type(error).__name__}: {error}", 200))
+
+    async def _bounded(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """The body, or None where it is larger than the bound. The rest is not read."""
+        limit = self.limits.max_answer_bytes
+        if (response.content_length or 0) > limit:
+            return None
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.content.iter_any():
+            size += len(part)
+            if size > limit:
+                return None
+            parts.append(part)
+        return b"".join(parts)
+
+
+def _read(response: aiohttp.ClientResponse, data: bytes | None, form: type[A]) -> ReplicaAnswer[A]:
+    status = response.status
+    if status in {401, 403}:
+        return Unauthorised(f"it does not take the token ({status}): compare the agent's token with services.yaml")
+    if status == 429 or status >= 500:
+        hint = " (it cannot reach the API server)" if status == 503 else ""
+        return Unreachable(f"it answered {status}{hint}")
+    if data is None:
+        return Invalid("its answer is larger than the bound on answers")
+    try:
+        if status == 200:
+            return Answered(form.model_validate_json(data))
+        if status == 409:
+            return Refused(Refusal.model_validate_json(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Invalid(shorten(f"its answer is not of the form of {error.title}: {where} {first['msg']}", 200))
+    if 300 <= status < 400:
+        return Invalid(f"it answered {status}, a redirect: those are not followed; name the agent's own port")
+    hint = {
+        404: ": no agent answers at that port and path",
+        422: ": it does not take the request's form; its version may not fit",
+    }.get(status, "")
+    return Invalid(f"it answered {status}{hint}")

@@ -1,0 +1,87 @@
+"""The strategy ``agent``: the service's processes have `taskroll_agent`, which does the work when told over HTTP."""
+
+from collections.abc import Sequence
+
+from pydantic import SecretStr
+
+from taskroll_agent.contracts import (
+    AbortAnswer,
+    AbortRequest,
+    ActivateAnswer,
+    ActivateRequest,
+    Attestation,
+    PrepareAnswer,
+    PrepareRequest,
+)
+
+from .agent_calls import AgentCalls
+from .configuration import InvalidConfiguration, ServiceConfig
+from .deadline import Deadline
+from .replica import Replica
+from .settle import for_each
+from .strategy import Answers, OnDone
+
+
+class AgentStrategy:
+    """Makes the same call to the agent in every replica, side by side. See `strategy.Strategy` for the methods."""
+
+    def __init__(self, calls: AgentCalls) -> None:
+        self._calls = calls
+
+    async def prepare(
+        self,
+        service: ServiceConfig,
+        replicas: Sequence[Replica],
+        request: PrepareRequest,
+        deadline: Deadline,
+        on_done: OnDone | None = None,
+    ) -> Answers[PrepareAnswer]:
+        """``POST /prepare`` to each."""
+        token = _token(service)
+        return await for_each(replicas, lambda r, d: self._calls.prepare(r, token, request, d), deadline, on_done)
+
+    async def invalidate(
+        self,
+        service: ServiceConfig,
+        replicas: Sequence[Replica],
+        request: ActivateRequest,
+        deadline: Deadline,
+        on_done: OnDone | None = None,
+    ) -> Answers[ActivateAnswer]:
+        """``POST /activate`` to each."""
+        token = _token(service)
+        return await for_each(replicas, lambda r, d: self._calls.activate(r, token, request, d), deadline, on_done)
+
+    async def abort(
+        self,
+        service: ServiceConfig,
+        replicas: Sequence[Replica],
+        request: AbortRequest,
+        deadline: Deadline,
+        on_done: OnDone | None = None,
+    ) -> Answers[AbortAnswer]:
+        """``POST /abort`` to each."""
+        token = _token(service)
+        return await for_each(replicas, lambda r, d: self._calls.abort(r, token, request, d), deadline, on_done)
+
+    async def attest(
+        self,
+        service: ServiceConfig,
+        replicas: Sequence[Replica],
+        deadline: Deadline,
+        on_done: OnDone | None = None,
+        *,
+        full: bool = False,
+        once: bool = False,
+    ) -> Answers[Attestation]:
+        """``GET /attestation`` from each, with a nonce of its own each."""
+        token = _token(service)
+        return await for_each(
+            replicas, lambda r, d: self._calls.attest(r, token, d, full=full, once=once), deadline, on_done
+        )
+
+
+def _token(service: ServiceConfig) -> SecretStr:
+    if service.token is None:
+        raise InvalidConfiguration(f"service {service.name}: token: is missing; strategy {service.strategy} needs one")
+    return service.token.read()

@@ -1,0 +1,84 @@
+"""What comes back from a call to one replica. A replica that fails is an answer, not an exception."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from taskroll_agent.contracts import Refusal
+
+from .replica import ProblemReason, Replica, ReplicaProblem
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+MAX_MESSAGE = 400
+
+
+@dataclass(frozen=True)
+class Answered(Generic[T_co]):
+    """The replica answered as the contract says."""
+
+    value: T_co
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The replica will not carry out the call (409)."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """No answer, or one that says «not now» (5xx, 429). Trying again may help."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unauthorised:
+    """The replica does not take the token (401, 403)."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """Something answers there, but not as the contract says. Trying again will not help."""
+
+    reason: str
+
+
+ReplicaAnswer = Answered[T] | Refused | Unreachable | Unauthorised | Invalid
+
+
+def problem_of(replica: Replica, answer: Refused | Unreachable | Unauthorised | Invalid) -> ReplicaProblem:
+    """Say as data why the replica does not count."""
+    match answer:
+        case Refused(refusal):
+            return replica_problem(replica, "refused", f"{refusal.reason}: {refusal.message}", epoch=refusal.epoch)
+        case Unreachable(reason):
+            return replica_problem(replica, "unreachable" if replica.ready else "not_ready", reason)
+        case Unauthorised(reason):
+            return replica_problem(replica, "unauthorised", reason)
+        case Invalid(reason):
+            return replica_problem(replica, "invalid", reason)
+
+
+def replica_problem(
+    replica: Replica, reason: ProblemReason, message: str, *, epoch: int | None = None
+) -> ReplicaProblem:
+    """A problem of that replica, its message cut to what a history may hold."""
+    return ReplicaProblem(
+        service=replica.service,
+        pod=replica.pod,
+        endpoint=replica.endpoint,
+        reason=reason,
+        message=shorten(message),
+        epoch=epoch,
+    )
+
+
+def shorten(message: str, limit: int = MAX_MESSAGE) -> str:
+    """One line of at most `limit` characters: what replicas say ends up in histories and records."""
+    line = " ".join(message.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

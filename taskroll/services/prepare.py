@@ -1,0 +1,193 @@
+"""Have every replica load the new definitions beside the ones it serves."""
+
+from collections import Counter
+
+from pydantic import BaseModel, ConfigDict
+
+from taskroll_agent.contracts import ImportProblem, PrepareAnswer, PrepareRequest
+
+from .across import FIRST_PROBLEMS, ServiceCount, across_services, key_of
+from .answers import Answered, ReplicaAnswer, Unreachable, problem_of, replica_problem, shorten
+from .deadline import Deadline
+from .fleet import Fleet
+from .progress import OnProgress, Tally, silent
+from .replica import Replica, ReplicaProblem
+from .replicas import list_replicas, shortfalls
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+_FIRST_REPLICAS = 5
+
+
+class LoadProblem(BaseModel):
+    """Why a definition cannot be loaded, and where. The same finding of several replicas is one problem."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    definition: str
+    module: str
+    error: str
+    message: str
+    replicas: list[str]
+    """The first five that report it, as ``service/pod``."""
+    replica_count: int
+
+    def __str__(self) -> str:
+        more = f" and {self.replica_count - len(self.replicas)} more" if self.replica_count > len(self.replicas) else ""
+        return f"{self.definition}: {self.error}: {self.message} (on {', '.join(self.replicas)}{more})"
+
+
+class PrepareOutcome(BaseModel):
+    """How preparing went. Lists hold the first 20; the counts beside them say how many there are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    services: list[ServiceCount]
+    problems: list[LoadProblem]
+    """Definitions that replicas of required services could not load."""
+    problem_count: int
+    unprepared: list[ReplicaProblem]
+    """Replicas of required services that did not answer, or refused."""
+    unprepared_count: int
+    missing: list[str]
+    """Required services with fewer replicas than they must have, a sentence each."""
+    ignored: list[ReplicaProblem]
+    """Replicas of other services that are not prepared."""
+    content_digests: dict[str, int]
+    """Content digest of what was loaded → replicas that loaded it. Several where replicas run different releases."""
+
+    @property
+    def is_prepared(self) -> bool:
+        """True where every listed replica of every required service is prepared."""
+        return not (self.problem_count or self.unprepared_count or self.missing)
+
+    @property
+    def replicas(self) -> int:
+        """Replicas that are prepared."""
+        return sum(service.done for service in self.services)
+
+
+async def prepare(
+    fleet: Fleet,
+    namespace: str,
+    request: PrepareRequest,
+    deadline: Deadline,
+    on_progress: OnProgress = silent,
+) -> PrepareOutcome:
+    """Prepare every replica, and list them again until none is there that is not prepared.
+
+    Ends early once a replica of a required service answered that it cannot: trying again will not help. Replicas out of
+    reach are tried until the deadline, or until they are no longer listed.
+
+    Args:
+        fleet: The services.
+        namespace: Of the definitions and the replicas.
+        request: What to load.
+        deadline: By when.
+        on_progress: Told (prepared, replicas, note).
+
+    Returns:
+        The outcome; failures of replicas are in it, not raised.
+
+    Raises:
+        InvalidConfiguration: where a token cannot be read.
+        ServiceUnavailable, RefusedByCluster: where replicas cannot be listed.
+    """
+    required = {service.name for service in fleet.config.services if service.required}
+    last: dict[tuple[str, str], ReplicaAnswer[PrepareAnswer]] = {}
+    pause = _FIRST_PAUSE
+    while True:
+        listed = await list_replicas(fleet.cluster, namespace, fleet.config)
+        replicas = [replica for some in listed.values() for replica in some]
+        missing = shortfalls(fleet.config, listed)
+        todo = [replica for replica in replicas if _may_try(last.get(key_of(replica)), replica.service in required)]
+        if (not todo and not missing) or deadline.is_over:
+            break
+        tally = Tally(len(replicas), "preparing", on_progress, done=len(replicas) - len(todo))
+        count = tally.count
+        answers = await across_services(
+            fleet,
+            todo,
+            lambda strategy, service, some, count=count: strategy.prepare(service, some, request, deadline, count),
+            deadline,
+        )
+        last.update((key_of(replica), answer) for replica, answer in answers)
+        mine = [answer for replica, answer in answers if replica.service in required]
+        if any(_is_final_failure(answer) for answer in mine):
+            break
+        if missing or any(isinstance(answer, Unreachable) for answer in mine):
+            await deadline.pause(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+    return _outcome(fleet, replicas, last, required, missing)
+
+
+def _may_try(answer: ReplicaAnswer[PrepareAnswer] | None, required: bool) -> bool:
+    return answer is None or (required and isinstance(answer, Unreachable))
+
+
+def _is_final_failure(answer: ReplicaAnswer[PrepareAnswer]) -> bool:
+    match answer:
+        case Answered(value):
+            return not value.prepared
+        case Unreachable():
+            return False
+        case _:
+            return True
+
+
+def _outcome(
+    fleet: Fleet,
+    replicas: list[Replica],
+    last: dict[tuple[str, str], ReplicaAnswer[PrepareAnswer]],
+    required: set[str],
+    missing: list[str],
+) -> PrepareOutcome:
+    prepared: Counter[str] = Counter()
+    contents: Counter[str] = Counter()
+    findings: dict[ImportProblem, list[Replica]] = {}
+    unprepared: list[ReplicaProblem] = []
+    ignored: list[ReplicaProblem] = []
+    for replica in replicas:
+        answer = last.get(key_of(replica), Unreachable("not called: no time was left"))
+        match answer:
+            case Answered(value) if value.prepared:
+                prepared[replica.service] += 1
+                contents[value.content_digest or ""] += 1
+            case Answered(value) if replica.service in required and value.problems:
+                for problem in value.problems:
+                    findings.setdefault(problem, []).append(replica)
+            case Answered(value):
+                told = "; ".join(f"{p.definition}: {p.error}: {p.message}" for p in value.problems)
+                problem = replica_problem(replica, "refused", told or "not prepared, and it does not say why")
+                (unprepared if replica.service in required else ignored).append(problem)
+            case failed:
+                (unprepared if replica.service in required else ignored).append(problem_of(replica, failed))
+    listed = Counter(replica.service for replica in replicas)
+    return PrepareOutcome(
+        services=[
+            ServiceCount(
+                service=service.name,
+                required=service.required,
+                replicas=listed[service.name],
+                done=prepared[service.name],
+            )
+            for service in fleet.config.services
+        ],
+        problems=[_load_problem(finding, where) for finding, where in list(findings.items())[:FIRST_PROBLEMS]],
+        problem_count=len(findings),
+        unprepared=unprepared[:FIRST_PROBLEMS],
+        unprepared_count=len(unprepared),
+        missing=missing,
+        ignored=ignored[:FIRST_PROBLEMS],
+        content_digests=dict(contents.most_common(FIRST_PROBLEMS)),
+    )
+
+
+def _load_problem(finding: ImportProblem, where: list[Replica]) -> LoadProblem:
+    return LoadProblem(
+        definition=finding.definition,
+        module=finding.module,
+        error=shorten(finding.error, 80),
+        message=shorten(finding.message),
+        replicas=[f"{replica.service}/{replica.pod}" for replica in where[:_FIRST_REPLICAS]],
+        replica_count=len(where),
+    )

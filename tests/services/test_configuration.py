@@ -1,0 +1,218 @@
+"""``services.yaml``: what is taken, and what is said about what is not."""
+
+from pathlib import Path
+
+import pytest
+
+from taskroll.services.configuration import InvalidConfiguration, PodDiscovery, ServicesConfig, split_host_port
+from taskroll.services.configuration_file import load_services, parse_services
+from taskroll.services.strategy_name import StrategyName
+from taskroll.services.strategy_registry import STRATEGIES
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "services.yaml"
+
+WHOLE = """\
+services:
+  - name: gateway
+    discovery: {type: pods, labels: {app: gateway, tasks.example/tier: front}}
+    strategy: agent
+    port: 8000
+    token: {env: TASKROLL_AGENT_TOKEN}
+    required: true
+    order: 10
+    min_replicas: 2
+  - name: dispatcher
+    discovery: {type: endpoint-slices, service: dispatcher-headless}
+    port: http
+    token: {file: /run/secrets/token}
+  - name: cache
+    discovery: {type: static, addresses: ["10.0.0.7:8000", "[fd00::7]:8000", "cache.example:80"]}
+    token: {env: TASKROLL_AGENT_TOKEN}
+    required: false
+"""
+
+
+def findings(text: str) -> list[str]:
+    with pytest.raises(InvalidConfiguration) as caught:
+        parse_services(text, "services.yaml")
+    # pydantic's and PyYAML's own errors hold what was typed: no traceback may show them.
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+    return caught.value.details or [caught.value.message]
+
+
+def one_service(**lines: str) -> str:
+    """A service with these fields instead of the usual ones; a field given as "" is left out."""
+    usual = {
+        "name": "gateway",
+        "discovery": "{type: pods, labels: {app: gateway}}",
+        "port": "8000",
+        "token": "{env: TASKROLL_AGENT_TOKEN}",
+    }
+    fields = [f"{name}: {value}" for name, value in {**usual, **lines}.items() if value]
+    return "services:\n  - " + "\n    ".join(fields) + "\n"
+
+
+def test_everything_that_can_be_said() -> None:
+    config = parse_services(WHOLE, "services.yaml")
+    gateway, dispatcher, cache = config.services
+    assert gateway.discovery == PodDiscovery(type="pods", labels={"app": "gateway", "tasks.example/tier": "front"})
+    assert (gateway.port, gateway.order, gateway.required, gateway.least_replicas) == (8000, 10, True, 2)
+    assert (dispatcher.port, dispatcher.order, dispatcher.required, dispatcher.least_replicas) == ("http", 0, True, 1)
+    assert (cache.port, cache.required, cache.least_replicas) == (None, False, 0)
+    assert config.service("cache") is cache
+    assert all(service.strategy is StrategyName.AGENT for service in config.services)
+
+
+def test_every_strategy_that_can_be_named_is_there() -> None:
+    assert set(STRATEGIES) == set(StrategyName)
+
+
+def test_the_example_is_valid() -> None:
+    config = load_services(EXAMPLE)
+    assert [service.name for service in config.services] == ["gateway", "dispatcher", "task-manager"]
+    for service in config.services:
+        assert service.discovery == PodDiscovery(type="pods", labels={"app": service.name})
+        assert (service.strategy, service.port) == (StrategyName.AGENT, 8000)
+        assert service.token is not None
+        assert service.token.env == "TASKROLL_AGENT_TOKEN"
+
+
+WRONG = {
+    "no such field": (one_service(prot="1"), "services.yaml:6: services[0] (gateway).prot: is no field"),
+    "name missing": (one_service(name=""), "services.yaml:2: services[0].name: is missing; add it"),
+    "name of a wrong form": (one_service(name="Gate_Way"), "services.yaml:2: services[0] (Gate_Way).name: 'Gate_Way' "),
+    "no port": (one_service(port=""), "services.yaml:2: services[0] (gateway): port: is missing; write the port"),
+    "port zero": (one_service(port="0"), "services.yaml:4: services[0] (gateway).port: 0 is no port"),
+    "port too high": (one_service(port="65536"), "65536 is no port: write a number from 1 to 65535"),
+    "port in quotes": (one_service(port='"8000"'), "'8000' is a number in quotes: write it without them"),
+    "no port name": (one_service(port="Http_Port"), "'Http_Port' is no port name"),
+    "no token": (one_service(token=""), "token: is missing; write token: {env: NAME}"),
+    "two places": (one_service(token="{env: A, file: /b}"), "names no place or two: write either env or file"),
+    "no place": (one_service(token="{}"), "(gateway).token: names no place or two"),
+    "strategy": (one_service(strategy="restrat"), "'restrat' is no strategy that there is; write one of: agent"),
+    "discovery type": (one_service(discovery="{type: pod}"), ".discovery: type: is none that there is; write pods,"),
+    "discovery without type": (one_service(discovery="{labels: {a: b}}"), ".discovery: type: is missing; write pods,"),
+    "no labels": (one_service(discovery="{type: pods, labels: {}}"), "services.yaml:3: services[0] (gateway).discovery."),
+    "labels missing": (one_service(discovery="{type: pods}"), "(gateway).discovery.labels: is missing"),
+    "label value": (one_service(discovery="{type: pods, labels: {app: 'a b'}}"), ".discovery.labels.app: 'a b' "),
+    "label is a number": (one_service(discovery="{type: pods, labels: {app: 7}}"), ".labels.app: 7 input should be"),
+    "selector of another kind": (
+        one_service(discovery="{type: pods, labels: {app: a}, service: a}"),
+        "(gateway).discovery.service: is no field of this section",
+    ),
+    "no addresses": (one_service(port="", discovery="{type: static, addresses: []}"), ".discovery.addresses: "),
+    "address": (
+        one_service(port="", discovery="{type: static, addresses: ['10.0.0.1:80', 'nowhere']}"),
+        ".discovery.addresses[1]: 'nowhere' is no address: write host:port",
+    ),
+    "address twice": (
+        one_service(port="", discovery="{type: static, addresses: ['10.0.0.1:80', '10.0.0.1:80']}"),
+        "are listed twice: 10.0.0.1:80; list each once",
+    ),
+    "static with a port": (
+        one_service(discovery="{type: static, addresses: ['10.0.0.1:80']}"),
+        "port: static addresses carry their own port; remove this one",
+    ),
+    "required": (one_service(required="maybe"), "(gateway).required: 'maybe' "),
+    "min_replicas": (one_service(min_replicas="-1"), "(gateway).min_replicas: -1 "),
+    "same name": (one_service() + one_service().removeprefix("services:\n"), "two have the same name: gateway"),
+    "no services": ("services: []\n", "services.yaml:1: services: "),
+    "services missing": ("service: []\n", "services: is missing; add it"),
+    "nothing at all": ("", "services.yaml: holds no mapping"),
+    "a list": ("- a\n", "services.yaml: holds no mapping"),
+    "a key twice": ("services:\n  - name: a\n    name: b\n", "services.yaml:3: name is given twice; keep one"),
+    "no YAML": ("services: [\n", "services.yaml:2: "),
+}
+
+
+@pytest.mark.parametrize(("text", "finding"), list(WRONG.values()), ids=list(WRONG))
+def test_what_is_wrong_is_named_with_file_line_field_value_and_way_out(text: str, finding: str) -> None:
+    assert any(finding in found for found in findings(text)), findings(text)
+
+
+def test_all_findings_are_named_at_once() -> None:
+    found = findings(one_service(port="0", required="maybe", name="A"))
+    assert len(found) == 3
+
+
+SECRET = "hunter2-the-real-token"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        one_service(token=SECRET),
+        one_service(token=f"{{env: '{SECRET} '}}"),
+        one_service(token=f"{{value: {SECRET}}}"),
+        one_service(token=f"{{env: [{SECRET}]}}"),
+        one_service(token=f"[{SECRET}]"),
+        one_service(token=f"{{env: {SECRET}: x"),
+        one_service(token=f"'{SECRET}"),
+    ],
+)
+def test_a_token_typed_into_the_file_is_never_shown(text: str) -> None:
+    assert SECRET not in "; ".join(findings(text))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"nowhere\.yaml: cannot be read: .* name another file"):
+        load_services(tmp_path / "nowhere.yaml")
+
+
+def with_tokens(tmp_path: Path) -> ServicesConfig:
+    text = one_service() + one_service(name="cache", token=f"{{file: {tmp_path / 'token'}}}").removeprefix("services:\n")
+    return parse_services(text, "services.yaml")
+
+
+def test_tokens_are_read_from_variable_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKROLL_AGENT_TOKEN", SECRET)
+    (tmp_path / "token").write_text("first\n")
+    gateway, cache = with_tokens(tmp_path).services
+    assert gateway.token is not None
+    assert cache.token is not None
+    token = gateway.token.read()
+    assert token.get_secret_value() == SECRET
+    assert SECRET not in f"{token!r} {token} {gateway!r}"
+    assert cache.token.read().get_secret_value() == "first"
+    (tmp_path / "token").write_text("rotated\n")
+    assert cache.token.read().get_secret_value() == "rotated"
+
+
+def test_tokens_that_cannot_be_read_are_found_when_the_file_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TASKROLL_AGENT_TOKEN")
+    text = one_service() + one_service(name="cache", token=f"{{file: {tmp_path / 'token'}}}").removeprefix("services:\n")
+    path = tmp_path / "services.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidConfiguration) as caught:
+        load_services(path)
+    first, second = caught.value.details
+    assert first.startswith(f"{path}: service gateway, token: environment variable TASKROLL_AGENT_TOKEN is empty or not")
+    assert second.startswith(f"{path}: service cache, token: file {tmp_path / 'token'} cannot be read")
+    assert len(load_services(path, check_tokens=False).services) == 2
+
+
+@pytest.mark.parametrize("content", ["", "  \n", "two tokens", "a\nb", "größe"])
+def test_a_token_that_no_header_can_carry(content: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(content)
+    token = with_tokens(tmp_path).service("cache").token
+    assert token is not None
+    with pytest.raises(InvalidConfiguration) as caught:
+        token.read()
+    assert not content.strip() or content not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("10.0.0.7:8000", ("10.0.0.7", 8000)), ("[fd00::7]:1", ("fd00::7", 1)), ("cache.example:80", ("cache.example", 80))],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert split_host_port(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":", "a:", ":80", "a:0", "a:65536", "fd00::7:80", "[fd00]:80", "a b:80", "a/b:80"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        split_host_port(text)

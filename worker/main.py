@@ -1,0 +1,123 @@
+"""The worker process: ``taskroll-worker``."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+
+import structlog
+from pydantic import ValidationError
+from temporalio.service import RPCError
+
+from taskroll.models.errors import TaskrollError
+
+from . import health, logs
+from .settings import WorkerSettings
+from .wiring import Connections, connect, create_worker, sdk_runtime
+
+log = structlog.stdlib.get_logger("taskroll.worker")
+
+EXIT_BAD_SETTINGS = 2
+EXIT_UNREACHABLE = 4
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; then let running activities end within the graceful time-out.
+
+    Exit status: 0 after a signal, 2 for settings that are wrong, 4 where Temporal or the API server cannot be reached.
+    """
+    try:
+        settings = WorkerSettings.from_command_line()
+        logs.configure(settings.log_format, settings.log_level)
+        _host_and_port(settings.listen)
+    except (ValidationError, ValueError) as error:
+        sys.exit(_say(str(error), EXIT_BAD_SETTINGS))
+    try:
+        asyncio.run(_run(settings))
+    except TaskrollError as error:
+        # Configuration that is wrong has no retryable error; what is retryable is out of reach.
+        sys.exit(_say(error.message, EXIT_UNREACHABLE if error.retryable else EXIT_BAD_SETTINGS))
+    except (RuntimeError, RPCError, OSError) as error:
+        sys.exit(_say(f"Temporal cannot be reached: {error}; see --temporal-address", EXIT_UNREACHABLE))
+
+
+async def _run(settings: WorkerSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    endpoint = _host_and_port(settings.listen)
+    sdk_metrics = f"127.0.0.1:{_free_port()}" if endpoint else None
+    async with (
+        connect(settings, runtime=sdk_runtime(sdk_metrics)) as connections,
+        _endpoint(endpoint, connections, sdk_metrics),
+        create_worker(connections, settings),
+    ):
+        log.info(
+            "worker runs",
+            task_queue=settings.task_queue,
+            temporal=connections.temporal.service_client.config.target_host,
+            services=[service.name for service in connections.fleet.config.services],
+            listen=settings.listen,
+        )
+        await stop.wait()
+        log.info("worker stops", graceful_seconds=settings.graceful_shutdown_timeout)
+
+
+@contextlib.asynccontextmanager
+async def _endpoint(address: tuple[str, int] | None, connections: Connections, sdk_metrics: str | None):
+    if address is None:
+        yield
+        return
+
+    async def probe() -> dict[str, str]:
+        wrong: dict[str, str] = {}
+        try:
+            await connections.cluster.check_reachable()
+        except TaskrollError as error:
+            wrong["kubernetes"] = error.message
+        try:
+            if not await connections.temporal.service_client.check_health():
+                wrong["temporal"] = "not serving"
+        except RPCError as error:
+            wrong["temporal"] = str(error)
+        return wrong
+
+    url = f"http://{sdk_metrics}/metrics" if sdk_metrics else None
+    server = health.create_server(health.create_app(probe, url), *address)
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _host_and_port(listen: str) -> tuple[str, int] | None:
+    """Read ``host:port``; None for an empty text.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not listen:
+        return None
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"listen: {listen!r} is no host:port; write 127.0.0.1:9090, or '' for no endpoint")
+    return host.strip("[]"), int(port)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _say(message: str, status: int) -> int:
+    print(f"taskroll-worker: {message}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    main()

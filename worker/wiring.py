@@ -1,0 +1,150 @@
+"""The only place where clients are built and activities get what they need."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.worker import Worker
+
+from activities.abort_prepared import AbortPrepared
+from activities.attest_replicas import AttestReplicas
+from activities.check_unregistered import CheckUnregistered
+from activities.commit_release import CommitRelease
+from activities.finish_update import FinishUpdate
+from activities.invalidate_services import InvalidateServices
+from activities.patch_definitions import PatchDefinitions
+from activities.plan_update import PlanUpdate
+from activities.prepare_services import PrepareServices
+from activities.raise_fence import RaiseFence
+from activities.restore_definitions import RestoreDefinitions
+from activities.revert_release import RevertRelease
+from activities.services_in_reach import ServicesInReach
+from activities.stage_revisions import StageRevisions
+from activities.verify_services import VerifyServices
+from taskroll.cluster.connection import Cluster
+from taskroll.cluster.kubeconfig import ClusterSettings
+from taskroll.services.agent_calls import AgentCalls
+from taskroll.services.configuration import ServicesConfig
+from taskroll.services.configuration_file import load_services
+from taskroll.services.fleet import Fleet
+from workflows.task_update import TaskUpdateWorkflow
+from workflows.task_versions import TaskVersionsWorkflow
+
+from .settings import WorkerSettings
+
+WORKFLOWS: Sequence[type] = (TaskUpdateWorkflow, TaskVersionsWorkflow)
+
+HEARTBEAT_THROTTLE = timedelta(seconds=1)
+"""A cancel reaches an activity with the answer to its heartbeat, so heartbeats are not held back for longer."""
+
+
+@dataclass(frozen=True)
+class Connections:
+    """The clients that one worker process holds."""
+
+    temporal: Client
+    cluster: Cluster
+    fleet: Fleet
+
+
+@asynccontextmanager
+async def connect(
+    settings: WorkerSettings, services: ServicesConfig | None = None, runtime: Runtime | None = None
+) -> AsyncGenerator[Connections]:
+    """Open all clients; close them on leaving.
+
+    Args:
+        services: instead of those of the file that the settings name.
+        runtime: the SDK's, with its metrics; None for the default one.
+
+    Raises:
+        InvalidConfiguration: for a services file that is wrong.
+        ClusterError: where the API server cannot be reached.
+        RuntimeError: where Temporal cannot be reached.
+    """
+    async with AsyncExitStack() as stack:
+        config = services or load_services(settings.services)
+        cluster = await stack.enter_async_context(
+            await Cluster.connect(
+                ClusterSettings(
+                    kubeconfig=str(settings.kubeconfig) if settings.kubeconfig else None, context=settings.context
+                )
+            )
+        )
+        await cluster.check_reachable()
+        calls = await stack.enter_async_context(AgentCalls())
+        yield Connections(
+            temporal=await connect_temporal(settings, runtime),
+            cluster=cluster,
+            fleet=Fleet(config=config, cluster=cluster, calls=calls),
+        )
+
+
+async def connect_temporal(settings: WorkerSettings, runtime: Runtime | None = None) -> Client:
+    """Connect by flags, environment and profile, in this order.
+
+    Raises:
+        RuntimeError: where Temporal cannot be reached or the profile does not exist.
+    """
+    options = ClientConfig.load_client_connect_config(profile=settings.temporal_profile)
+    if settings.temporal_address:
+        options["target_host"] = settings.temporal_address
+    if settings.temporal_namespace:
+        options["namespace"] = settings.temporal_namespace
+    options.setdefault("target_host", "localhost:7233")
+    return await Client.connect(**options, data_converter=pydantic_data_converter, runtime=runtime)
+
+
+def sdk_runtime(metrics_address: str | None) -> Runtime:
+    """The SDK's runtime; with an address (host:port) it serves its own metrics there."""
+    metrics = PrometheusConfig(bind_address=metrics_address) if metrics_address else None
+    return Runtime(telemetry=TelemetryConfig(metrics=metrics))
+
+
+def create_activities(connections: Connections) -> list[Callable[..., Any]]:
+    """All activities, each with the clients that it needs."""
+    cluster, services = connections.cluster, ServicesInReach(connections.fleet)
+    return [
+        PlanUpdate(cluster, services).run,
+        RaiseFence(cluster).run,
+        CheckUnregistered(cluster).run,
+        StageRevisions(cluster).run,
+        PrepareServices(cluster, services).run,
+        PatchDefinitions(cluster).run,
+        CommitRelease(cluster, services).run,
+        InvalidateServices(services).run,
+        VerifyServices(cluster, services).run,
+        RevertRelease(cluster).run,
+        RestoreDefinitions(cluster).run,
+        AbortPrepared(services).run,
+        FinishUpdate(cluster).run,
+        AttestReplicas(cluster, services).run,
+    ]
+
+
+def create_worker(
+    connections: Connections,
+    settings: WorkerSettings,
+    change: Callable[[list[Callable[..., Any]]], list[Callable[..., Any]]] | None = None,
+) -> Worker:
+    """The worker that hosts workflows and activities.
+
+    Args:
+        change: gives other activities in the place of the real ones; tests let faults happen by it.
+    """
+    activities = create_activities(connections)
+    return Worker(
+        connections.temporal,
+        task_queue=settings.task_queue,
+        workflows=WORKFLOWS,
+        activities=change(activities) if change else activities,
+        graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_timeout),
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+    )

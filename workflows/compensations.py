@@ -1,0 +1,54 @@
+"""The compensations of a saga: registered before each step acts, run in reverse order."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from temporalio import workflow
+
+Compensation = Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Compensations:
+    """Last in, first out. One that fails does not stop the others; it stays on the list and can be tried again.
+
+    A compensation must do nothing where its step did nothing: it is registered before the step acts, since a step that
+    fails, or whose answer is lost, may have had its effect all the same.
+    """
+
+    _registered: list[tuple[str, Compensation]] = field(default_factory=list[tuple[str, Compensation]])
+
+    def register(self, name: str, compensation: Compensation) -> None:
+        self._registered.append((name, compensation))
+
+    def clear(self) -> None:
+        """Forget all: the saga is through, and nothing is to be taken back."""
+        self._registered.clear()
+
+    async def run(self) -> dict[str, str]:
+        """Run all that are registered, last first, and keep those that failed.
+
+        Returns:
+            Name → message of each that failed; empty where all is taken back.
+        """
+        failed: dict[str, str] = {}
+        kept: list[tuple[str, Compensation]] = []
+        for name, compensation in reversed(self._registered):
+            try:
+                await compensation()
+            except BaseException as error:
+                # A bug must leave the workflow task failing, so that a fixed worker goes on from here.
+                if not workflow.is_failure_exception(error):
+                    raise
+                failed[name] = failure_message(error)
+                kept.append((name, compensation))
+        self._registered = kept[::-1]
+        return failed
+
+
+def failure_message(error: BaseException) -> str:
+    """The message of the failure at the root of a chain: an activity's own words instead of «activity task failed»."""
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return str(root) or type(root).__name__

@@ -1,0 +1,519 @@
+"""One update of task definitions, as a saga: every service on the new release, or all of them on the former one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.abort_prepared import AbortPrepared
+    from activities.check_unregistered import CheckUnregistered
+    from activities.commit_release import CommitRelease
+    from activities.finish_update import FinishUpdate
+    from activities.invalidate_services import InvalidateServices
+    from activities.patch_definitions import PatchDefinitions
+    from activities.plan_update import PlanUpdate
+    from activities.prepare_services import PrepareServices
+    from activities.raise_fence import RaiseFence
+    from activities.restore_definitions import RestoreDefinitions
+    from activities.revert_release import RevertRelease
+    from activities.stage_revisions import StageRevisions
+    from activities.verify_services import VerifyServices
+    from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput, Vote
+    from taskroll.models.errors import InvalidRequest, InvalidSource, RefusedByCluster, UnknownRelease
+    from taskroll.models.names import workflow_id
+    from taskroll.models.plan import PlanSummary
+    from taskroll.models.request import UpdateInput
+    from taskroll.models.status import Decision, Outcome, Phase, Step, StepName, StepState, UpdateStatus
+    from taskroll.models.steps import (
+        CheckInput,
+        CommitResult,
+        FenceInput,
+        FenceResult,
+        FinishInput,
+        PlanInput,
+        PlannedStep,
+        ReleaseStep,
+        UpdateRef,
+    )
+
+from .approval import Approval
+from .compensations import Compensations, failure_message
+from .current_details import render
+from .search_attributes import PHASE
+
+# How long steps may take that no policy of the request bounds, and how activities are retried. Retries are without a
+# count: what bounds a step is its budget, so that a worker or an API server that is away for a while costs no update.
+PLAN_BUDGET = timedelta(minutes=10)
+STAGE_BUDGET = timedelta(minutes=10)
+PATCH_BUDGET = timedelta(minutes=10)
+COMMIT_BUDGET = timedelta(minutes=5)
+INVALIDATE_BUDGET = timedelta(minutes=10)
+GRACE = timedelta(seconds=30)
+"""An activity ends by its own budget and says why; the server's timer is only for one that no worker runs."""
+HEARTBEAT = timedelta(seconds=5)
+"""After a worker died, its activity is tried elsewhere when this has passed."""
+RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
+FINISH_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30))
+MAX_PLANS = 20
+"""A plan is made again when the live state drifted; an update that meets a drift so often gives up."""
+
+REJECTING_CODES = {InvalidRequest.code, InvalidSource.code, RefusedByCluster.code, UnknownRelease.code}
+"""Failures of the plan that mean: the request is wrong. Nothing had been touched."""
+
+Result = TypeVar("Result")
+
+
+@workflow.defn(name="TaskUpdate")
+class TaskUpdateWorkflow:
+    """The saga. `run` holds what the platform asks for; `_update` is the business, read top to bottom."""
+
+    @workflow.init
+    def __init__(self, request: UpdateInput) -> None:
+        self._request = request
+        self._policy = request.policy
+        self._ref = UpdateRef(
+            namespace=request.namespace,
+            request_id=request.request_id,
+            workflow_id=workflow_id(request.namespace, request.request_id),
+        )
+        self._approval = Approval()
+        self._compensations = Compensations()
+        self._abort: AbortInput | None = None
+        self._is_cancelled = False
+        self._resume: ResumeInput | None = None
+        self._compensating_until: float | None = None
+        self._status = UpdateStatus(
+            request_id=request.request_id,
+            namespace=request.namespace,
+            request_digest=request.request_digest,
+            requested_by=request.requested_by,
+            reason=request.reason,
+            git_commit=request.git_commit,
+            started_at=workflow.now(),
+        )
+        self._status.decisions = self._approval.decisions
+
+    async def _update(self) -> Outcome:
+        while True:
+            plan = await self._plan()
+            if plan.is_empty:
+                return "no_change"
+            if not await self._approve(plan):
+                return "rejected"
+            if await self._raise_fence(plan):
+                break
+        await self._check_unregistered(plan)
+        await self._stage(plan)
+        await self._prepare(plan)
+        await self._patch(plan)
+        release = await self._commit(plan)
+        await self._invalidate(plan, release)
+        await self._verify(plan, release)
+        return "completed"
+
+    @workflow.run
+    async def run(self, request: UpdateInput) -> UpdateStatus:
+        failure: BaseException | None = None
+        try:
+            outcome = await self._unless_aborted(self._update())
+        except BaseException as error:
+            # Anything else is a bug: it must not roll back, but leave the workflow task failing for a fixed worker.
+            if not (isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error)):
+                raise
+            failure = error
+            outcome = self._outcome_of(error)
+        await self._shielded(self._settle(outcome))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if failure is not None and self._status.outcome == "rolled_back":
+            if self._is_cancelled:
+                raise asyncio.CancelledError(self._status.message)
+            raise ApplicationError(self._status.message, type="RolledBack", non_retryable=True) from failure
+        return self._status.model_copy(update={"plan": None})
+
+    # What people say to a running update.
+
+    @workflow.signal
+    def approve(self, vote: Vote) -> None:
+        self._approval.take(DecisionInput(decision="approved", **vote.model_dump()), workflow.now())
+
+    @workflow.signal
+    def reject(self, vote: Vote) -> None:
+        self._approval.take(DecisionInput(decision="rejected", **vote.model_dump()), workflow.now())
+
+    @workflow.update
+    def decide(self, wish: DecisionInput) -> Decision:
+        decision = self._approval.take(wish, workflow.now())
+        if decision is None:
+            raise ApplicationError(self._approval.objection(wish) or "not taken", type="WrongPhase")
+        return decision
+
+    @decide.validator
+    def validate_decision(self, wish: DecisionInput) -> None:
+        self._approval.validate(wish)
+
+    @workflow.signal
+    def abort(self, wish: AbortInput) -> None:
+        self._abort = self._abort or wish
+
+    @workflow.signal
+    def resume(self, wish: ResumeInput) -> None:
+        if self._status.outcome == "needs_operator":
+            self._resume = wish
+
+    @workflow.query
+    def status(self) -> UpdateStatus:
+        return self._status
+
+    @workflow.query
+    def plan(self) -> PlanSummary | None:
+        return self._status.plan
+
+    @workflow.query
+    def timeline(self) -> list[Step]:
+        return self._status.steps
+
+    # The steps, in their order.
+
+    async def _plan(self) -> PlanSummary:
+        number = self._status.plan.number + 1 if self._status.plan else 1
+        if number > MAX_PLANS:
+            raise ApplicationError(
+                f"the live definitions changed under {MAX_PLANS} plans in a row; find out who else writes them",
+                type="ForeignWrite",
+                non_retryable=True,
+            )
+        self._enter("planning")
+        plan = await self._step(
+            "plan",
+            PlanUpdate.run,
+            PlanInput(
+                **self._ref.model_dump(),
+                request_digest=self._request.request_digest,
+                number=number,
+                started_at=self._status.started_at,
+            ),
+            PLAN_BUDGET,
+        )
+        self._status.plan = plan
+        self._status.epoch_before = plan.base_epoch
+        return plan
+
+    async def _approve(self, plan: PlanSummary) -> bool:
+        if self._policy.approval == "none":
+            return True
+        self._approval.open(plan)
+        self._enter("awaiting-approval", f"waits for an approval of plan {plan.number} ({plan.digest[:19]}…)")
+        self._status.waiting_for = ["an approver: taskroll approve " + self._request.request_id]
+        step = self._begin("approval")
+        try:
+            await workflow.wait_condition(
+                lambda: self._approval.taken is not None,
+                timeout=timedelta(seconds=self._policy.approval_timeout),
+                timeout_summary="approval deadline",
+            )
+        except TimeoutError:
+            self._end(step, "failed", "nobody decided in time")
+            self._status.message = f"nobody approved or rejected it within {self._policy.approval_timeout:g} s"
+            return False
+        except BaseException:
+            self._end(step, "cancelled")
+            raise
+        finally:
+            self._status.waiting_for = []
+        taken = self._approval.taken
+        assert taken is not None
+        self._end(step, "done", f"{taken.decision} by {taken.by}")
+        if taken.decision == "rejected":
+            self._status.message = f"rejected by {taken.by}: {taken.reason or '(no reason given)'}"
+        return taken.decision == "approved"
+
+    async def _raise_fence(self, plan: PlanSummary) -> bool:
+        self._enter("draining")
+        budget = timedelta(seconds=self._policy.fence_timeout)
+        fence = FenceInput(**self._planned(plan, budget), wait=False)
+        result: FenceResult = await self._step("fence", RaiseFence.run, fence, budget)
+        if not result.held and not result.drifted:
+            self._status.message = "waits in line behind an overlapping update"
+            self._status.waiting_for = [f"update {other}" for other in result.ahead]
+            waiting = fence.model_copy(update={"wait": True})
+            result = await self._step("fence", RaiseFence.run, waiting, budget)
+        self._status.waiting_for = [f"instance {instance}" for instance in result.instances]
+        self._status.message = "the live definitions changed since the plan was made: plans again" * result.drifted
+        return not result.drifted
+
+    async def _check_unregistered(self, plan: PlanSummary) -> None:
+        budget = timedelta(seconds=self._policy.drain_timeout)
+        if self._status.waiting_for:
+            self._status.message = f"waits for {len(self._status.waiting_for)} live instances to finish"
+        check = CheckInput(**self._planned(plan, budget), refuse=self._policy.drain == "refuse")
+        await self._step("check", CheckUnregistered.run, check, budget)
+        self._status.waiting_for = []
+
+    async def _stage(self, plan: PlanSummary) -> None:
+        self._enter("applying")
+        await self._step("stage", StageRevisions.run, self._planned_step(plan, STAGE_BUDGET), STAGE_BUDGET)
+
+    async def _prepare(self, plan: PlanSummary) -> None:
+        budget = timedelta(seconds=self._policy.prepare_timeout)
+        self._compensations.register("abort-prepare", lambda: self._abort_prepared(plan))
+        await self._step("prepare", PrepareServices.run, self._planned_step(plan, budget), budget)
+
+    async def _patch(self, plan: PlanSummary) -> None:
+        self._compensations.register("restore-definitions", lambda: self._restore_definitions(plan))
+        await self._step("patch", PatchDefinitions.run, self._planned_step(plan, PATCH_BUDGET), PATCH_BUDGET)
+
+    async def _commit(self, plan: PlanSummary) -> CommitResult:
+        self._compensations.register("revert-release", lambda: self._revert_release(plan))
+        release: CommitResult = await self._step(
+            "commit", CommitRelease.run, self._planned_step(plan, COMMIT_BUDGET), COMMIT_BUDGET
+        )
+        self._status.epoch = release.epoch
+        return release
+
+    async def _invalidate(self, plan: PlanSummary, release: CommitResult, *, former: bool = False) -> None:
+        step = self._release_step(plan, release, INVALIDATE_BUDGET, former=former)
+        await self._step("invalidate", InvalidateServices.run, step, INVALIDATE_BUDGET)
+
+    async def _verify(self, plan: PlanSummary, release: CommitResult, *, former: bool = False) -> None:
+        budget = self._compensation_budget() if former else timedelta(seconds=self._policy.verify_timeout)
+        step = self._release_step(plan, release, budget, former=former)
+        verified = await self._step("verify", VerifyServices.run, step, budget)
+        self._status.replicas = verified.replicas
+        self._status.mixed_version_window_ms = verified.mixed_version_window_ms
+
+    # The compensations. Each does nothing where its step did nothing.
+
+    async def _revert_release(self, plan: PlanSummary) -> None:
+        budget = self._compensation_budget()
+        reverted = await self._step("revert-release", RevertRelease.run, self._planned_step(plan, budget), budget)
+        if reverted.committed is not None:
+            self._status.epoch = reverted.committed.epoch
+            await self._invalidate(plan, reverted.committed, former=True)
+            await self._verify(plan, reverted.committed, former=True)
+
+    async def _restore_definitions(self, plan: PlanSummary) -> None:
+        budget = self._compensation_budget()
+        restored = await self._step(
+            "restore-definitions", RestoreDefinitions.run, self._planned_step(plan, budget), budget
+        )
+        self._status.restored_byte_for_byte = restored.byte_for_byte
+
+    async def _abort_prepared(self, plan: PlanSummary) -> None:
+        budget = self._compensation_budget()
+        await self._step("abort-prepare", AbortPrepared.run, self._planned_step(plan, budget), budget)
+
+    # How an update ends.
+
+    async def _settle(self, outcome: Outcome) -> None:
+        """Take back what is registered, unless the update is through, and finish; park it where that fails."""
+        while True:
+            self._compensating_until = workflow.time() + self._policy.rollback_timeout
+            failed: dict[str, str] = {}
+            if outcome == "completed":
+                self._compensations.clear()
+            elif outcome == "rolled_back":
+                self._enter("rolling-back", self._status.message)
+                failed = await self._compensations.run()
+            if not failed:
+                try:
+                    await self._finish(outcome)
+                    return
+                except BaseException as error:
+                    if not workflow.is_failure_exception(error):
+                        raise
+                    failed = {"finish": failure_message(error)}
+            await self._park(failed)
+
+    async def _finish(self, outcome: Outcome) -> None:
+        ended = self._status.model_copy(
+            update={
+                "outcome": outcome,
+                "phase": "ended",
+                "ended_at": workflow.now(),
+                "message": self._status.message or _MESSAGES[outcome],
+                "waiting_for": [],
+                "plan": None,
+            }
+        )
+        await self._record(ended, keep_fence=False)
+        self._status = ended.model_copy(update={"plan": self._status.plan})
+        self._show(outcome)
+
+    async def _park(self, failed: dict[str, str]) -> None:
+        """«Needs operator»: the fence stays up until somebody resumes."""
+        reasons = "; ".join(f"{name}: {message}" for name, message in failed.items())
+        self._resume = None
+        self._status.outcome = "needs_operator"
+        self._status.message = (
+            f"{self._status.message or 'the update'}; could not be finished: {reasons}. The fence stays up. "
+            f"When the cause is gone: taskroll resume {self._request.request_id}"
+        )
+        self._enter("needs-operator", self._status.message)
+        workflow.logger.error("update needs an operator", extra={"request_id": self._request.request_id})
+        try:
+            await self._record(self._status.model_copy(update={"plan": None}), keep_fence=True)
+        except BaseException as error:
+            if not workflow.is_failure_exception(error):
+                raise
+            workflow.logger.error("the record could not be written: %s", failure_message(error))
+        await workflow.wait_condition(lambda: self._resume is not None)
+        assert self._resume is not None
+        self._status.outcome = None
+        self._status.message = f"resumed by {self._resume.by}"
+
+    async def _record(self, status: UpdateStatus, *, keep_fence: bool) -> None:
+        plan = self._status.plan.name if self._status.plan else None
+        finish = FinishInput(**self._ref.model_dump(), status=status, plan=plan, keep_fence=keep_fence)
+        await workflow.execute_activity_method(
+            FinishUpdate.run,
+            finish,
+            start_to_close_timeout=timedelta(minutes=2),
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=FINISH_RETRY,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary="record; the fence stays up" if keep_fence else "lower the fence, seal the record",
+        )
+
+    def _outcome_of(self, error: BaseException) -> Outcome:
+        if self._abort is not None:
+            self._status.message = f"aborted by {self._abort.by}: {self._abort.reason or '(no reason given)'}"
+            return "rolled_back"
+        if workflow.cancellation_reason() is not None:
+            self._is_cancelled = True
+            self._status.message = f"cancelled: {workflow.cancellation_reason() or '(no reason given)'}"
+            return "rolled_back"
+        self._status.message = failure_message(error)
+        cause = error.__cause__
+        if (
+            isinstance(cause, ApplicationError)
+            and cause.type in REJECTING_CODES
+            and [step.name for step in self._status.steps][-1] == "plan"
+        ):
+            return "rejected"
+        return "rolled_back"
+
+    # What holds the steps together.
+
+    async def _step(
+        self,
+        name: StepName,
+        activity: Callable[[Any, Any], Awaitable[Result]],
+        argument: object,
+        budget: timedelta,
+    ) -> Result:
+        """Run one activity as a step: shown, timed, and stopped by a cancel even where the activity completed."""
+        step = self._begin(name)
+        try:
+            result: Result = await workflow.execute_activity_method(
+                activity,
+                argument,
+                schedule_to_close_timeout=budget + GRACE,
+                heartbeat_timeout=HEARTBEAT,
+                retry_policy=RETRY,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=name,
+            )
+        except BaseException as error:
+            cancelled = isinstance(error, asyncio.CancelledError) or self._is_stopped()
+            self._end(step, "cancelled" if cancelled else "failed", failure_message(error))
+            raise
+        self._end(step, "done", _detail(result))
+        if self._compensating_until is None and self._is_stopped():
+            raise asyncio.CancelledError("stopped after step " + name)
+        return result
+
+    def _is_stopped(self) -> bool:
+        return self._abort is not None or workflow.cancellation_reason() is not None
+
+    async def _unless_aborted(self, body: Awaitable[Outcome]) -> Outcome:
+        """Await the body; an abort signal cancels it."""
+        task = asyncio.ensure_future(body)
+
+        async def cancel_on_abort() -> None:
+            await workflow.wait_condition(lambda: self._abort is not None)
+            task.cancel()
+
+        watch = asyncio.ensure_future(cancel_on_abort())
+        try:
+            return await task
+        finally:
+            watch.cancel()
+
+    async def _shielded(self, body: Awaitable[None]) -> None:
+        """Await the body to its end, whatever is cancelled meanwhile."""
+        task = asyncio.ensure_future(body)
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                continue
+        task.result()
+
+    def _begin(self, name: StepName) -> Step:
+        step = Step(name=name, started_at=workflow.now())
+        self._status.steps.append(step)
+        self._show_details()
+        return step
+
+    def _end(self, step: Step, state: StepState, detail: str = "") -> None:
+        step.state = state
+        step.ended_at = workflow.now()
+        step.detail = detail[:300]
+        self._show_details()
+
+    def _enter(self, phase: Phase, message: str = "") -> None:
+        self._status.phase = phase
+        self._status.message = message
+        self._show(phase)
+
+    def _show(self, phase: str) -> None:
+        """Phase, or at the end the outcome, as search attribute; one event, and only where it changes."""
+        if workflow.info().typed_search_attributes.get(PHASE) != phase:
+            workflow.upsert_search_attributes([PHASE.value_set(phase)])  # pyright: ignore[reportUnknownMemberType]
+        self._show_details()
+
+    def _show_details(self) -> None:
+        workflow.set_current_details(render(self._status))
+
+    def _compensation_budget(self) -> timedelta:
+        assert self._compensating_until is not None
+        return timedelta(seconds=max(1.0, self._compensating_until - workflow.time()))
+
+    def _planned(self, plan: PlanSummary, budget: timedelta) -> dict[str, Any]:
+        return {**self._ref.model_dump(), "plan": plan.name, "budget": budget.total_seconds()}
+
+    def _planned_step(self, plan: PlanSummary, budget: timedelta) -> PlannedStep:
+        return PlannedStep(**self._planned(plan, budget))
+
+    def _release_step(
+        self, plan: PlanSummary, release: CommitResult, budget: timedelta, *, former: bool
+    ) -> ReleaseStep:
+        return ReleaseStep(
+            **self._planned(plan, budget),
+            epoch=release.epoch,
+            release=release.release,
+            content_digest=release.content_digest,
+            former=former,
+        )
+
+
+_MESSAGES: dict[Outcome, str] = {
+    "completed": "every replica attests the new release",
+    "no_change": "what is live is already what was asked for",
+    "rolled_back": "all is as it was before",
+    "rejected": "rejected",
+    "needs_operator": "",
+}
+
+
+def _detail(result: object) -> str:
+    """The counts of a step's result in a line."""
+    dump = getattr(result, "model_dump", None)
+    if dump is None or isinstance(result, PlanSummary):
+        return ""
+    return ", ".join(f"{name} {value}" for name, value in dump().items() if isinstance(value, int | float))
