@@ -64,8 +64,10 @@ class RaiseFence:
 
     async def _look_behind(self, fence: FenceInput, plan: Plan) -> FenceResult:
         if not await is_plan_current(self.cluster, fence.namespace, plan):
-            await lower_fence(self.cluster, fence.namespace, fence.request_id)
-            return FenceResult(held=False, drifted=True)
+            # Whoever goes back to the end of the line meets the next drift there: among many, that would never end.
+            if not fence.keep_on_drift:
+                await lower_fence(self.cluster, fence.namespace, fence.request_id)
+            return FenceResult(held=fence.keep_on_drift, drifted=True)
         instances = await list_instances(self.cluster, fence.namespace, set(plan.task_classes))
         return FenceResult(
             held=True, instances=[f"{instance.class_name} {instance.name}" for instance in instances[:20]]

@@ -63,7 +63,7 @@ async def running(name: StepName, ref: UpdateRef) -> AsyncGenerator[Progress]:
                 type=error.code,
                 non_retryable=not error.retryable,
                 next_retry_delay=timedelta(seconds=wait) if wait else None,
-            ) from error
+            ) from None
         except asyncio.CancelledError:
             log.warning("step cancelled", seconds=round(time.monotonic() - started, 3))
             raise

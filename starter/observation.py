@@ -62,7 +62,7 @@ class Observations:
             return await self._view_of_workflow(client, handle, description)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
-                raise ServiceUnavailable(f"Temporal did not answer: {error.message}") from error
+                raise self._temporal.unreachable(error) from error
             return await self._recorded(request_id)
         except ServiceUnavailable as unavailable:
             # What has ended stands in the record, for which neither Temporal nor a worker is needed.
@@ -140,12 +140,9 @@ class Observations:
         try:
             return await handle.query("status", result_type=UpdateStatus, rpc_timeout=timeout)
         except RPCError as error:
-            if error.status == RPCStatusCode.NOT_FOUND:
-                raise
+            # Temporal itself has just answered, so it is the worker that does not.
             if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
                 raise await self._temporal.no_worker(timeout, "look at the update") from error
-            with self._temporal.errors("look at the update"):
-                raise
             raise
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
             raise ServiceUnavailable(

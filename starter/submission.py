@@ -19,10 +19,13 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from taskroll.cluster.managed_metadata import check_reserved
 from taskroll.models.errors import InvalidRequest, RequestConflict, ServiceUnavailable
 from taskroll.models.names import workflow_id
 from taskroll.models.request import SubmittedRequest, UpdateInput, UpdateRequest
 from taskroll.models.status import UpdateStatus
+from taskroll.tasklib.definition_checks import name_problems
+from taskroll.tasklib.source_text import text_of
 from taskroll_agent.contracts import DefinitionContent, canonical_json
 from workflows.search_attributes import COMMIT, DEFINITIONS, NAMESPACE, PHASE, REQUESTED_BY
 
@@ -126,9 +129,9 @@ class Submissions:
             raise InvalidRequest(
                 f"namespace: the request is for {request.namespace!r}, this client for {self._settings.namespace!r}"
             )
-        findings = [finding for content in request.definitions if (finding := too_large(content))]
+        findings = [finding for content in request.definitions for finding in unfit(content)]
         if findings:
-            raise InvalidRequest(f"definitions: {len(findings)} cannot be stored", details=findings)
+            raise InvalidRequest(f"definitions: {len(findings)} findings", details=findings)
 
     async def _start(self, temporal: Client, request: SubmittedRequest) -> bool:
         """Start the workflow; False where it had been started before."""
@@ -180,14 +183,22 @@ class Submissions:
         )
 
 
-def too_large(content: DefinitionContent) -> str | None:
-    """Say why the API server could not store a definition; None where it can."""
+def unfit(content: DefinitionContent) -> list[str]:
+    """Why a definition cannot be stored or deployed, as far as it shows without parsing its source; a line each.
+
+    What the source says is for the plan to check, together with all that it imports.
+    """
     size = len(canonical_json(content.model_dump(mode="json")))
-    if size <= MAX_DEFINITION_BYTES:
-        return None
-    return (
-        f"{content.key}: {size:,} bytes with its source, over the limit of {MAX_DEFINITION_BYTES:,}; split the module"
-    )
+    if size > MAX_DEFINITION_BYTES:
+        limit = f"over the limit of {MAX_DEFINITION_BYTES:,}"
+        return [f"{content.key}: {size:,} bytes with its source, {limit}; split the module"]
+    _, found = text_of(content)
+    findings = [str(problem) for problem in (*name_problems(content), *found) if problem.severity == "error"]
+    try:
+        check_reserved(content)
+    except InvalidRequest as error:
+        findings.append(error.message)
+    return findings
 
 
 def _search_attributes(request: SubmittedRequest) -> TypedSearchAttributes:

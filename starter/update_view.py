@@ -9,8 +9,8 @@ from temporalio.converter import DataConverter
 from taskroll.models.names import workflow_id
 from taskroll.models.status import UpdateStatus
 
-Execution = Literal["running", "completed", "failed", "canceled", "terminated", "timed_out", "gone"]
-"""State of the workflow; ``gone`` where Temporal no longer has it, and the status is from the record."""
+Execution = Literal["running", "completed", "failed", "canceled", "terminated", "timed_out", "recorded"]
+"""State of the workflow; ``recorded`` where the status is from the record: Temporal no longer has it, or cannot say."""
 
 _EXECUTIONS: dict[WorkflowExecutionStatus, Execution] = {
     WorkflowExecutionStatus.RUNNING: "running",
@@ -60,9 +60,9 @@ class UpdateView(BaseModel):
 
 
 def view_of_record(status: UpdateStatus, notice: str | None = None) -> UpdateView:
-    """The view of an update that Temporal no longer knows."""
+    """The view of an update from its record."""
     return UpdateView(
-        status=status, workflow_id=workflow_id(status.namespace, status.request_id), execution="gone", notice=notice
+        status=status, workflow_id=workflow_id(status.namespace, status.request_id), execution="recorded", notice=notice
     )
 
 

@@ -1,15 +1,25 @@
-"""Pydantic's findings as one error of ours: field, value, and what is wrong with it."""
+"""Pydantic's findings as one error of ours: field, value, what is wrong with it, and the way out."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from taskroll.models.errors import InvalidRequest
+from taskroll.models.names import NAMESPACE_PATTERN, REQUEST_ID_PATTERN, RESOURCE_NAME_PATTERN
+from taskroll_agent.contracts.definition import DIGEST_PATTERN
 
 Model = TypeVar("Model")
 
 SHOWN_VALUE = 80
+"""Characters of a wrong value that a message repeats."""
+
+_FORMS = {
+    REQUEST_ID_PATTERN: "write lower-case letters, digits and dashes, at most 63; a letter or digit first and last",
+    NAMESPACE_PATTERN: "write lower-case letters, digits and dashes, at most 63; a letter or digit first and last",
+    RESOURCE_NAME_PATTERN: "write lower-case letters, digits and dashes, at most 100; a letter or digit first and last",
+    DIGEST_PATTERN: "write sha256: and 64 lower-case hex digits",
+}
 
 
 def validated(what: str, build: Callable[[], Model]) -> Model:
@@ -24,13 +34,15 @@ def validated(what: str, build: Callable[[], Model]) -> Model:
     try:
         return build()
     except ValidationError as error:
-        findings = [
-            _line(each["loc"], each["msg"], each["input"])
-            for each in error.errors(include_url=False, include_context=False)
-        ]
-        raise InvalidRequest(
-            f"{what}: {findings[0]}" if len(findings) == 1 else what, details=findings[1:] and findings
-        ) from error
+        lines = [": ".join(filter(None, (path, message))) for path, message in findings(error.errors())]
+        if len(lines) == 1:
+            raise InvalidRequest(f"{what}: {lines[0]}") from error
+        raise InvalidRequest(f"{what}: {len(lines)} fields are wrong", details=lines) from error
+
+
+def findings(errors: list[Any] | Any) -> list[tuple[str, str]]:
+    """Path and message of each of pydantic's errors."""
+    return [(field_path(tuple(each["loc"])), _message(each)) for each in errors]
 
 
 def field_path(location: tuple[int | str, ...]) -> str:
@@ -41,9 +53,11 @@ def field_path(location: tuple[int | str, ...]) -> str:
     return path
 
 
-def _line(location: tuple[int | str, ...], message: str, value: object) -> str:
-    path = field_path(location)
-    message = message.removeprefix("Value error, ")
+def _message(each: Mapping[str, Any]) -> str:
+    message = str(each["msg"]).removeprefix("Value error, ")
+    if each["type"] == "string_pattern_mismatch":
+        message = _FORMS.get(each.get("ctx", {}).get("pattern", ""), message)
+    value = each.get("input")
     # A whole model as the value would drown what is said about it.
-    shown = f" (was {value!r:.{SHOWN_VALUE}})" if isinstance(value, str | int | float | bool) else ""
-    return f"{path}: {message}{shown}" if path else message
+    shown = isinstance(value, str | int | float | bool)
+    return f"{message} (was {value!r:.{SHOWN_VALUE}})" if shown else message

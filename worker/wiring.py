@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from activities.abort_prepared import AbortPrepared
 from activities.attest_replicas import AttestReplicas
@@ -131,19 +131,19 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
 def create_worker(
     connections: Connections,
     settings: WorkerSettings,
-    change: Callable[[list[Callable[..., Any]]], list[Callable[..., Any]]] | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """The worker that hosts workflows and activities.
 
     Args:
-        change: gives other activities in the place of the real ones; tests let faults happen by it.
+        interceptors: the SDK's; tests let faults happen by them.
     """
-    activities = create_activities(connections)
     return Worker(
         connections.temporal,
         task_queue=settings.task_queue,
         workflows=WORKFLOWS,
-        activities=change(activities) if change else activities,
+        activities=create_activities(connections),
+        interceptors=interceptors,
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_timeout),
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

@@ -1,5 +1,6 @@
 """The compensations of a saga: registered before each step acts, run in reverse order."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -36,7 +37,7 @@ class Compensations:
         for name, compensation in reversed(self._registered):
             try:
                 await compensation()
-            except BaseException as error:
+            except (Exception, asyncio.CancelledError) as error:
                 # A bug must leave the workflow task failing, so that a fixed worker goes on from here.
                 if not workflow.is_failure_exception(error):
                     raise
@@ -51,4 +52,4 @@ def failure_message(error: BaseException) -> str:
     root = error
     while root.__cause__ is not None:
         root = root.__cause__
-    return str(root) or type(root).__name__
+    return getattr(root, "message", "") or str(root) or type(root).__name__

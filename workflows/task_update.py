@@ -121,7 +121,7 @@ class TaskUpdateWorkflow:
         failure: BaseException | None = None
         try:
             outcome = await self._unless_aborted(self._update())
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             # Anything else is a bug: it must not roll back, but leave the workflow task failing for a fixed worker.
             if not (isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error)):
                 raise
@@ -220,7 +220,7 @@ class TaskUpdateWorkflow:
             self._end(step, "failed", "nobody decided in time")
             self._status.message = f"nobody approved or rejected it within {self._policy.approval_timeout:g} s"
             return False
-        except BaseException:
+        except asyncio.CancelledError:
             self._end(step, "cancelled")
             raise
         finally:
@@ -235,7 +235,7 @@ class TaskUpdateWorkflow:
     async def _raise_fence(self, plan: PlanSummary) -> bool:
         self._enter("draining")
         budget = timedelta(seconds=self._policy.fence_timeout)
-        fence = FenceInput(**self._planned(plan, budget), wait=False)
+        fence = FenceInput(**self._planned(plan, budget), wait=False, keep_on_drift=self._policy.approval == "none")
         result: FenceResult = await self._step("fence", RaiseFence.run, fence, budget)
         if not result.held and not result.drifted:
             self._status.message = "waits in line behind an overlapping update"
@@ -243,7 +243,7 @@ class TaskUpdateWorkflow:
             waiting = fence.model_copy(update={"wait": True})
             result = await self._step("fence", RaiseFence.run, waiting, budget)
         self._status.waiting_for = [f"instance {instance}" for instance in result.instances]
-        self._status.message = "the live definitions changed since the plan was made: plans again" * result.drifted
+        self._status.message = ""
         return not result.drifted
 
     async def _check_unregistered(self, plan: PlanSummary) -> None:
@@ -323,7 +323,7 @@ class TaskUpdateWorkflow:
                 try:
                     await self._finish(outcome)
                     return
-                except BaseException as error:
+                except Exception as error:
                     if not workflow.is_failure_exception(error):
                         raise
                     failed = {"finish": failure_message(error)}
@@ -357,7 +357,7 @@ class TaskUpdateWorkflow:
         workflow.logger.error("update needs an operator", extra={"request_id": self._request.request_id})
         try:
             await self._record(self._status.model_copy(update={"plan": None}), keep_fence=True)
-        except BaseException as error:
+        except Exception as error:
             if not workflow.is_failure_exception(error):
                 raise
             workflow.logger.error("the record could not be written: %s", failure_message(error))
@@ -416,9 +416,9 @@ class TaskUpdateWorkflow:
                 heartbeat_timeout=HEARTBEAT,
                 retry_policy=RETRY,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=name,
+                summary=_SUMMARIES[name],
             )
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:
             cancelled = isinstance(error, asyncio.CancelledError) or self._is_stopped()
             self._end(step, "cancelled" if cancelled else "failed", failure_message(error))
             raise
@@ -501,6 +501,22 @@ class TaskUpdateWorkflow:
             former=former,
         )
 
+
+_SUMMARIES: dict[StepName, str] = {
+    "plan": "compare, find the closure, check sources, dry run",
+    "fence": "claim the closure, or stand in line",
+    "check": "no instance of the closure lives",
+    "stage": "store the revisions that are missing",
+    "prepare": "each replica loads the new classes beside the old",
+    "patch": "write the custom resources",
+    "commit": "move the release pointer",
+    "invalidate": "each replica swaps its classes",
+    "verify": "each replica attests what is live in it",
+    "revert-release": "move the release pointer to the former definitions",
+    "restore-definitions": "bring the former custom resources back",
+    "abort-prepare": "drop the classes that were prepared",
+}
+"""What the web UI shows beside each activity."""
 
 _MESSAGES: dict[Outcome, str] = {
     "completed": "every replica attests the new release",

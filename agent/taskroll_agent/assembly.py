@@ -30,7 +30,7 @@ class Assembly:
         self._loads: dict[str, asyncio.Task[Generation]] = {}
         self._one_load = asyncio.Lock()
         self._former: dict[str, str] = {}
-        self.prepared = PreparedGenerations()
+        self.prepared = PreparedGenerations(registry.let_go)
 
     def at_hand(self, content: str) -> Generation | None:
         """A generation with this content digest that needs no loading: prepared, or running under another epoch."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
+import httpx
 from pydantic import ValidationError
 
 from .contracts import (
@@ -86,8 +87,9 @@ class _Heard:
 class KubeCluster:
     """The reads against a real API server."""
 
-    def __init__(self, settings: AgentSettings) -> None:
-        self._api = KubeApi(settings)
+    def __init__(self, settings: AgentSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` stands in for the network in tests."""
+        self._api = KubeApi(settings, transport)
         self._resync = settings.resync_interval
         space = quote(settings.namespace, safe="")
         self._pointers = f"/api/v1/namespaces/{space}/configmaps"

@@ -67,7 +67,7 @@ class ModuleFront(ModuleType):
 
 
 def _front_of(value: Any) -> Any:
-    """The front of a released module that is got as an attribute of its package, so that what is kept follows the flip."""
+    """The front of a released module got as an attribute of its package, so that who keeps it follows the flip."""
     if isinstance(value, ModuleType) and not isinstance(value, ModuleFront):
         front = sys.modules.get(value.__name__)
         if isinstance(front, ModuleFront) and shown(value.__name__) is value:

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from pydantic import BaseModel
 from pydantic.dataclasses import is_pydantic_dataclass, rebuild_dataclass
 
-from . import fronts
+from . import fronts, type_caches
 from .contracts import DefinitionContent, ImportProblem
 from .errors import LoadFailed
 from .generation import Generation, LoadedDefinition
@@ -73,6 +73,7 @@ class Loading:
         definitions, problems = self._run_modules(modules)
         modules.failures.clear()
         if problems:
+            type_caches.forget(modules)
             raise LoadFailed(problems)
         return Generation(modules, definitions)
 
@@ -104,7 +105,7 @@ class Loading:
                 problem = import_problem(key, module, modules.sources[module].file_name, error)
                 (followers if isinstance(error, NotLoaded | Abandoned) else causes).append(problem)
                 _log.warning(
-                    "definition cannot be loaded: %s: %s", type(error).__name__, error, extra={"definition": key}
+                    "definition cannot be loaded: %s: %s", type(error).__name__, str(error), extra={"definition": key}
                 )
                 continue
             cls = vars(modules.table[module]).get(class_name)

@@ -1,12 +1,11 @@
 """The generations that were prepared for updates and wait for their release."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from .generation import Generation
-from .registry import forget_type_caches
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +25,17 @@ class Prepared:
 class PreparedGenerations:
     """By request id, oldest first, at most `MOST`."""
 
-    def __init__(self) -> None:
+    def __init__(self, let_go: Callable[[Generation], None]) -> None:
+        """`let_go` is told of each generation that is no longer prepared for anyone."""
         self._by_request: dict[str, Prepared] = {}
+        self._let_go = let_go
 
     def put(self, request_id: str, generation: Generation) -> None:
         """Keep it for the update, in place of what was prepared for it before."""
-        self._by_request.pop(request_id, None)
+        former = self._by_request.pop(request_id, None)
         self._by_request[request_id] = Prepared(request_id, generation)
+        if former is not None:
+            self._gone(former)
         while len(self._by_request) > MOST:
             oldest = next(iter(self._by_request))
             _log.warning("dropped the oldest prepared generation", extra={"request_id": oldest})
@@ -48,13 +51,18 @@ class PreparedGenerations:
 
     def drop(self, request_id: str) -> bool:
         """Let go of what was prepared for the update; False where nothing was."""
-        dropped = self._by_request.pop(request_id, None) is not None
-        if dropped:
-            forget_type_caches()
-        return dropped
+        former = self._by_request.pop(request_id, None)
+        if former is None:
+            return False
+        self._gone(former)
+        return True
 
     def request_ids(self) -> list[str]:
         return list(self._by_request)
 
     def __iter__(self) -> Iterator[Prepared]:
         return iter(self._by_request.values())
+
+    def _gone(self, former: Prepared) -> None:
+        if all(prepared.generation is not former.generation for prepared in self):
+            self._let_go(former.generation)

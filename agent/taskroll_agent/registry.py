@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import typing
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from . import fronts
+from . import fronts, type_caches
 from .contracts import DefinitionKey
 from .generation import Generation, LoadedDefinition
 from .leases import Lease, active_view, bound, held_generation, leased
@@ -135,7 +134,7 @@ class Registry:
             dropped = last and generation is not self._active.generation
         if dropped:
             _log.info("generation released by its last lease", extra={"generation": generation.number})
-            forget_type_caches()
+            type_caches.forget(generation.module_set)
 
     def activate(self, generation: Generation, *, epoch: int, release: str, request_id: str) -> None:
         """Make a generation the current one, by one assignment. Callbacks run after it, in this thread.
@@ -149,10 +148,8 @@ class Registry:
         fronts.put_last(self)
         with self._lock:
             before, self._active = self._active, after
-            dropped = before.generation is not generation and not self._leases[before.generation]
         fronts.hide(before.generation.module_set.names)
-        if dropped:
-            forget_type_caches()
+        self.let_go(before.generation)
         failure: Exception | None = None
         for callback in list(self._callbacks):
             try:
@@ -172,6 +169,13 @@ class Registry:
         """Count this generation for as long as it stands in memory."""
         self._standing.add(generation)
 
+    def let_go(self, generation: Generation) -> None:
+        """Nobody needs this generation any more but the calls that hold a lease on it."""
+        with self._lock:
+            in_use = generation is self._active.generation or self._leases[generation] > 0
+        if not in_use:
+            type_caches.forget(generation.module_set)
+
     def generations(self) -> list[GenerationInfo]:
         """The generations that stand in memory, oldest first: current, prepared, leased, or not yet collected."""
         with self._lock:
@@ -185,16 +189,7 @@ class Registry:
             before, self._active = self._active, Active(Generation.empty(), 0, None, None, None)
         fronts.remove(self)
         fronts.hide(before.generation.module_set.names)
-        forget_type_caches()
+        self.let_go(before.generation)
 
 
-def forget_type_caches() -> None:
-    """Empty `typing`'s caches of ``Optional[X]`` and the like, which would keep classes of a dropped generation alive.
-
-    They are caches only: what is asked for again is built again. `_cleanups` is what CPython's own tests clear them by.
-    """
-    for cleanup in getattr(typing, "_cleanups", ()):
-        cleanup()
-
-
-__all__ = ["Active", "GenerationInfo", "OnActivate", "Registry", "forget_type_caches"]
+__all__ = ["Active", "GenerationInfo", "OnActivate", "Registry"]

@@ -93,15 +93,17 @@ class AgentThread:
 
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            server = self._server()
-            serving = None if server is None else tasks.create_task(server.serve(sockets=[self._socket]))
+        # The endpoints first: probes and callers get answers while the first release still loads.
+        server = self._server()
+        serving = None if server is None else asyncio.create_task(server.serve(sockets=[self._socket]))
+        try:
             async with self.agent:
                 self._started.set_result(None)
                 await self._stop.wait()
-                if server is not None and serving is not None:
-                    server.should_exit = True
-                    await serving
+        finally:
+            if server is not None and serving is not None:
+                server.should_exit = True
+                await serving
 
     def _server(self) -> Any:
         if self._application is None:

@@ -4,7 +4,8 @@
 # ends the script.
 #
 # Reads TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE, the CLI's own variables, and TASKROLL_RETENTION (such as 720h): how long
-# the history of an ended update stays readable in Temporal. The TaskUpdate records in Kubernetes stay for good.
+# the history of an ended update stays readable in Temporal. The TaskUpdate records in Kubernetes stay for good. ATTEMPTS,
+# one a second, is how long it waits for each thing.
 set -eu
 : "${TEMPORAL_ADDRESS:?}" "${TEMPORAL_NAMESPACE:?}" "${TASKROLL_RETENTION:?}"
 
@@ -16,33 +17,31 @@ TaskrollCommit=Keyword
 TaskrollNamespace=Keyword
 "
 
-ATTEMPTS=60
-
 # A server that has just started, or a namespace that has just been made, is not known everywhere at once.
 patiently() {
     attempt=1
     until "$@"; do
-        [ "$attempt" -lt "$ATTEMPTS" ] || { echo "namespace: gave up on: $*" >&2; exit 1; }
+        if [ "$attempt" -ge "${ATTEMPTS:-60}" ]; then
+            echo "namespace: not $1 after $attempt attempts: $said" >&2
+            exit 1
+        fi
         attempt=$((attempt + 1))
         sleep 1
     done
 }
 
 healthy() {
-    temporal operator cluster health >/dev/null 2>&1
+    said=$(temporal operator cluster health 2>&1)
 }
 
 registered() {
-    temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" >/dev/null 2>&1 ||
-        temporal operator namespace create --namespace "$TEMPORAL_NAMESPACE" --retention "$TASKROLL_RETENTION" >/dev/null
-}
-
-list_attributes() {
-    known=$(temporal operator search-attribute list)
+    said=$(temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" 2>&1) ||
+        said=$(temporal operator namespace create --namespace "$TEMPORAL_NAMESPACE" \
+            --retention "$TASKROLL_RETENTION" 2>&1)
 }
 
 type_of() {
-    echo "$known" | awk -v name="$1" '$1 == name { print $2 }'
+    echo "$said" | awk -v name="$1" '$1 == name { print $2 }'
 }
 
 check_types() {
@@ -57,7 +56,7 @@ check_types() {
 }
 
 complete() {
-    list_attributes || return 1
+    said=$(temporal operator search-attribute list 2>&1) || return 1
     check_types
     set --
     for attribute in $ATTRIBUTES; do
@@ -65,7 +64,7 @@ complete() {
     done
     [ "$#" -gt 0 ] || return 0
     # Not complete before a list shows them: a workflow that names an unknown attribute cannot start.
-    temporal operator search-attribute create "$@" >/dev/null || true
+    said=$(temporal operator search-attribute create "$@" 2>&1) || true
     return 1
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,23 +32,39 @@ TimeoutOption = Annotated[
     typer.Option("--timeout", help="Seconds to wait; the update goes on after that.", min=0.001, metavar="SECONDS"),
 ]
 DrainOption = Annotated[
-    str | None,
+    Literal["wait", "refuse"] | None,
     typer.Option(
-        "--drain",
-        help="While instances of the closure live: wait for them to finish (default), or refuse.",
-        metavar="wait|refuse",
+        "--drain", help="While instances of the closure live: wait for them to finish (the default), or end at once."
     ),
 ]
 DrainTimeoutOption = Annotated[
     float | None,
-    typer.Option("--drain-timeout", help="Seconds to wait for instances to finish.", metavar="SECONDS"),
+    typer.Option(
+        "--drain-timeout",
+        help="Seconds to wait for instances to finish; 3600 by default.",
+        metavar="SECONDS",
+    ),
 ]
 ApprovalOption = Annotated[
-    str | None,
+    Literal["none", "required"] | None,
     typer.Option(
-        "--approval",
-        help="Whether somebody has to approve the plan: none (default), or required.",
-        metavar="none|required",
+        "--approval", help="Whether somebody has to approve the plan before anything changes; none by default."
+    ),
+]
+ApprovalTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--approval-timeout",
+        help="Seconds to wait for an approval, then the update ends as rejected; a week by default.",
+        metavar="SECONDS",
+    ),
+]
+VerifyTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--verify-timeout",
+        help="Seconds until every replica has to attest the release, else it is taken back; 300 by default.",
+        metavar="SECONDS",
     ),
 ]
 
@@ -64,27 +80,32 @@ def identity(by: str | None) -> str:
         return f"uid-{os.getuid()}"
 
 
-def policy(drain: str | None, drain_timeout: float | None, approval: str | None) -> UpdatePolicy:
+def policy(**said: str | float | None) -> UpdatePolicy:
     """The policy with what was said in place of the defaults.
 
     Raises:
-        InvalidRequest: naming the option.
+        InvalidRequest: for a time that is out of bounds.
     """
     from starter.validation import validated
     from taskroll.models.policy import UpdatePolicy
 
-    said = {"drain": drain, "drain_timeout": drain_timeout, "approval": approval}
     given = {name: value for name, value in said.items() if value is not None}
     return validated("policy", lambda: UpdatePolicy.model_validate(given))
 
 
 def new_request_id(stem: str) -> str:
-    """A request id for a command that was given none; shown on stderr, so that the command can be repeated under it."""
+    """A request id for a command that was given none."""
     from datetime import UTC, datetime
 
-    from starter.cli.output import progress
     from starter.request_ids import new_request_id as make
 
-    made = make(stem, datetime.now(UTC))
-    progress().print(f"request id {made}", markup=False)
-    return made
+    return make(stem, datetime.now(UTC))
+
+
+def announce(request_id: str, *, given: bool) -> None:
+    """Say a made-up request id before anything is sent under it: the command can then be repeated if it breaks off."""
+    if given:
+        return
+    from starter.cli.output import progress
+
+    progress().print(f"request id {request_id}", markup=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from starter.cli.arguments import identity
-from starter.cli.output import Output, data, emit_document
+from starter.cli.output import Output, emit, emit_document
 
 if TYPE_CHECKING:
     from starter.cli.command import Target
@@ -42,6 +42,6 @@ async def decide(
     async with open_client(target.settings()) as client:
         taken = await client.decide(request_id, wish)
     if output is Output.TABLE:
-        data().print(f"update {request_id} {taken.decision} by {taken.by}: plan {taken.plan_digest}", markup=False)
+        emit(f"update {request_id} {taken.decision} by {taken.by}: plan {taken.plan_digest}")
     else:
         emit_document(taken, output)

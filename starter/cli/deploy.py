@@ -7,13 +7,16 @@ import typer
 
 from starter.cli.arguments import (
     ApprovalOption,
+    ApprovalTimeoutOption,
     ByOption,
     DrainOption,
     DrainTimeoutOption,
     ReasonOption,
     RequestIdOption,
     TimeoutOption,
+    VerifyTimeoutOption,
     WaitOption,
+    announce,
     identity,
     new_request_id,
     policy,
@@ -37,6 +40,8 @@ async def deploy(
     drain: DrainOption = None,
     drain_timeout: DrainTimeoutOption = None,
     approval: ApprovalOption = None,
+    approval_timeout: ApprovalTimeoutOption = None,
+    verify_timeout: VerifyTimeoutOption = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete live definitions of the package's modules that it no longer has.")
     ] = False,
@@ -54,7 +59,13 @@ async def deploy(
         request_id=request_id or ("dry-run" if dry_run else new_request_id(path.resolve().name)),
         requested_by=identity(by),
         reason=reason,
-        policy=policy(drain, drain_timeout, approval),
+        policy=policy(
+            drain=drain,
+            drain_timeout=drain_timeout,
+            approval=approval,
+            approval_timeout=approval_timeout,
+            verify_timeout=verify_timeout,
+        ),
         prune=prune,
     )
     async with open_client(target.settings()) as client:
@@ -69,5 +80,6 @@ async def deploy(
             return ExitCode.DONE if plan.changes else ExitCode.NO_CHANGE
         from starter.cli.submitting import conclude
 
+        announce(options.request_id, given=request_id is not None)
         submission = await client.submit(found.request)
         return await conclude(client, submission, target=target, output=output, wait=wait, within=within)

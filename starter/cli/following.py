@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 from starter.cli.exit_codes import ExitCode, of_outcome
-from starter.cli.output import Output, data, emit_document, progress
+from starter.cli.output import Output, emit, emit_document, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,9 +51,7 @@ def show(view: UpdateView, output: Output) -> None:
         return
     from starter.cli.update_text import describe
 
-    console = data()
-    for part in describe(view):
-        console.print(part, soft_wrap=not sys.stdout.isatty())
+    emit(*describe(view))
 
 
 def outcome_of(view: UpdateView, target: Target) -> ExitCode:
@@ -64,7 +61,7 @@ def outcome_of(view: UpdateView, target: Target) -> ExitCode:
         _advise(f"when the cause is gone: {target.again(f'resume {status.request_id}')}")
     elif view.is_orphaned:
         _advise(
-            f"the workflow is {view.execution} and the update had not ended: the reconciler of a running worker takes "
+            f"the workflow ended before the update did: the reconciler of a running worker takes "
             f"it back from the revisions. Look again with: {target.again(f'status {status.request_id}')}"
         )
     return of_outcome(status.outcome)

@@ -66,4 +66,8 @@ app.add_typer(dev, name="dev", rich_help_panel=_RUN)
 
 def main() -> None:
     """Entry point of the command ``taskroll``."""
-    app()
+    app(prog_name="taskroll")
+
+
+if __name__ == "__main__":
+    main()

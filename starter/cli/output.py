@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -28,16 +29,15 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="Form of th
 
 def progress() -> Console:
     """The console for what a person watches: stderr."""
+    return _console(to_stderr=True)
+
+
+def _console(*, to_stderr: bool = False, width: int | None = None) -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
-
-
-def data() -> Console:
-    """The console for what was asked for: stdout. Nothing is cut to a width where no terminal reads it."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    # With NO_COLOR rich leaves out the colours, but not bold type; without a colour system it leaves out both.
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(stderr=to_stderr, highlight=False, width=width, color_system=None if plain else "auto")
 
 
 def emit_document(document: BaseModel | Mapping[str, object], output: Output) -> None:
@@ -53,17 +53,33 @@ def emit_document(document: BaseModel | Mapping[str, object], output: Output) ->
     sys.stdout.flush()
 
 
-def emit_table(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> None:
+def emit_table(headings: Sequence[str], rows: Sequence[Sequence[RenderableType]]) -> None:
     """Write columns the way kubectl does: no frame, a heading, nothing wrapped where no terminal reads it."""
-    data().print(columns(headings, rows, wrap=sys.stdout.isatty()), soft_wrap=not sys.stdout.isatty())
+    if not rows:
+        progress().print("nothing to show", markup=False)
+        return
+    emit(columns(headings, rows, wrap=sys.stdout.isatty()))
+
+
+def emit(*parts: RenderableType) -> None:
+    """Write to stdout. Where no terminal reads it: no colour, nothing wrapped or cut, no blanks at line ends."""
+    if sys.stdout.isatty():
+        _console().print(*parts, sep="\n", markup=False)
+        return
+    console = _console(width=10_000)
+    with console.capture() as captured:
+        console.print(*parts, sep="\n", soft_wrap=True, markup=False)
+    lines = captured.get().splitlines()
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def columns(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, wrap: bool) -> RenderableType:
-    """A table without a frame. Strings are shown as they are, never read as markup."""
+    """A table without a frame; without `headings`, the rows alone. Strings are never read as markup."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=bool(headings))
     for heading in headings:
         table.add_column(heading, no_wrap=not wrap, overflow="fold")
     for row in rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starter.cli.output import Output, data, emit_document, emit_table, progress
+from starter.cli.output import Output, emit, emit_document, emit_table, progress
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -24,9 +24,8 @@ def show_plan(plan: OfflinePlan, output: Output) -> None:
 
     for warning in plan.warnings:
         progress().print(warning, style="yellow", markup=False, soft_wrap=True)
-    console = data()
     if not plan.changes:
-        console.print(f"nothing to change: all {plan.unchanged} definitions are live as they are", markup=False)
+        emit(f"nothing to change: all {plan.unchanged} definitions are live as they are")
         return
     emit_table(
         ("", "DEFINITION", "MODULE", "BEFORE", "AFTER", "SOURCE"),
@@ -43,18 +42,16 @@ def show_plan(plan: OfflinePlan, output: Output) -> None:
         ],
     )
     counts = {action: sum(change.action == action for change in plan.changes) for action in _SIGNS}
-    console.print(
+    emit(
         f"\n{counts['create']} to create, {counts['change']} to change, {counts['delete']} to delete, "
         f"{plan.unchanged} unchanged",
-        markup=False,
+        f"closure, fenced meanwhile: {', '.join(plan.closure)}",
     )
-    console.print(f"closure, fenced meanwhile: {', '.join(plan.closure)}", markup=False, soft_wrap=True)
     if plan.task_classes:
-        console.print(f"no live instance of: {', '.join(plan.task_classes)}", markup=False, soft_wrap=True)
+        emit(f"no live instance of: {', '.join(plan.task_classes)}")
     for change in plan.changes:
         if change.diff:
-            console.print()
-            console.print(_coloured(change.diff), soft_wrap=True)
+            emit("", _coloured(change.diff))
 
 
 def short_digest(digest: str | None) -> str:

@@ -6,13 +6,16 @@ import typer
 
 from starter.cli.arguments import (
     ApprovalOption,
+    ApprovalTimeoutOption,
     ByOption,
     DrainOption,
     DrainTimeoutOption,
     ReasonOption,
     RequestIdOption,
     TimeoutOption,
+    VerifyTimeoutOption,
     WaitOption,
+    announce,
     identity,
     new_request_id,
     policy,
@@ -40,6 +43,8 @@ async def rollback(
     drain: DrainOption = None,
     drain_timeout: DrainTimeoutOption = None,
     approval: ApprovalOption = None,
+    approval_timeout: ApprovalTimeoutOption = None,
+    verify_timeout: VerifyTimeoutOption = None,
     by: ByOption = None,
     output: OutputOption = Output.TABLE,
 ) -> ExitCode:
@@ -48,11 +53,19 @@ async def rollback(
     from starter.client import open_client
 
     async with open_client(target.settings()) as client:
+        made = request_id or new_request_id("rollback" if to is None else f"rollback-{to}")
+        announce(made, given=request_id is not None)
         submission = await client.rollback(
-            request_id or new_request_id("rollback" if to is None else f"rollback-{to}"),
+            made,
             requested_by=identity(by),
             to=to,
             reason=reason,
-            policy=policy(drain, drain_timeout, approval),
+            policy=policy(
+                drain=drain,
+                drain_timeout=drain_timeout,
+                approval=approval,
+                approval_timeout=approval_timeout,
+                verify_timeout=verify_timeout,
+            ),
         )
         return await conclude(client, submission, target=target, output=output, wait=wait, within=within)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starter.cli.exit_codes import ExitCode
 from starter.cli.following import follow, outcome_of, show
-from starter.cli.output import Output, data, emit_document, progress
+from starter.cli.output import Output, emit, emit_document, progress
 
 if TYPE_CHECKING:
     from starter.cli.command import Target
@@ -39,7 +39,7 @@ async def conclude(
     if wait:
         return await follow(client, submission.request_id, target=target, output=output, within=within)
     if output is Output.TABLE:
-        data().print(submission.request_id, markup=False)
+        emit(submission.request_id)
         console.print(f"follow it with: {target.again(f'watch {submission.request_id}')}", markup=False, soft_wrap=True)
     else:
         emit_document(submission.document(), output)

@@ -82,7 +82,7 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
     if view.notice:
         facts.append(("note", Text(view.notice, style="yellow")))
     yield Text(f"update {status.request_id} in namespace {status.namespace}", style="bold")
-    yield columns(("", ""), facts, wrap=True)
+    yield columns((), facts, wrap=True)
     if status.steps:
         yield Text()
         yield steps_table(view)
@@ -117,7 +117,7 @@ def plan_line(plan: PlanSummary) -> str:
 def counts(progress: ActivityProgress) -> str:
     """``7/11 gateway-0``, with the attempt where it is not the first."""
     parts: list[str] = []
-    if progress.done is not None:
+    if progress.done or progress.total:
         parts.append(f"{progress.done}/{progress.total}" if progress.total else str(progress.done))
     if progress.note:
         parts.append(progress.note)
@@ -169,7 +169,8 @@ def headline(view: UpdateView) -> Text:
 def _headline(view: UpdateView) -> str:
     status = view.status
     if view.is_orphaned:
-        return f"{status.phase}, but its workflow is {view.execution}: nothing drives it; its fence may still be up"
+        how = "gone" if view.execution == "recorded" else view.execution
+        return f"{status.phase}, but its workflow is {how}: nothing drives it; its fence may still be up"
     if status.outcome == "completed" and status.epoch is not None:
         return f"completed, release {status.epoch}"
     return state(status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from starter.cli.output import data, emit_table
+from starter.cli.output import emit, emit_table
 from starter.cli.plan_text import short_digest
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ def show_versions(report: VersionReport, *, each_replica: bool) -> None:
     """Write both tables, and a line above that says whether all is well."""
     from rich.text import Text
 
-    console = data()
     deviating = [replica for replica in report.replicas if replica.content_digest != report.content_digest]
     release = f"release {report.epoch} ({short_digest(report.content_digest)})" if report.epoch else "no release yet"
     services = {replica.service for replica in report.replicas}
@@ -34,12 +33,12 @@ def show_versions(report: VersionReport, *, each_replica: bool) -> None:
         else "no replica was found"
     )
     style = "bold red" if deviating else "green" if report.replicas else "yellow"
-    console.print(Text.assemble(f"{report.namespace}: {release}: ", (verdict, style)), soft_wrap=True)
+    emit(Text.assemble(f"{report.namespace}: {release}: ", (verdict, style)))
     if not report.replicas:
         return
-    console.print()
+    emit("")
     _show_replicas(report, each_replica=each_replica)
-    console.print()
+    emit("")
     _show_definitions(report)
 
 

@@ -35,4 +35,6 @@ async def versions(
         show_versions(report, each_replica=replicas)
     else:
         emit_document({**report.model_dump(mode="json"), "is_uniform": is_uniform}, output)
-    return ExitCode.DEVIATING if check and not is_uniform else ExitCode.DONE
+    # Where nobody answered, nothing is proved.
+    proved = is_uniform and bool(report.replicas)
+    return ExitCode.DEVIATING if check and not proved else ExitCode.DONE

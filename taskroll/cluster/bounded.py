@@ -31,8 +31,7 @@ async def run_bounded(
 async def settle_bounded(
     items: Sequence[Item], action: Callable[[Item], Awaitable[Result]], *, limit: int = IN_FLIGHT
 ) -> tuple[list[Result], list[Exception]]:
-    """Run `action` on each item whatever becomes of the others; return results and failures, each in the items'
-    order."""
+    """Run `action` on each item whatever becomes of the others; return results and failures, in the items' order."""
     results, failures = await _run(items, action, limit, stop_early=False)
     return [results[index] for index in sorted(results)], [failures[index] for index in sorted(failures)]
 

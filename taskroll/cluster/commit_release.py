@@ -98,8 +98,7 @@ async def commit_release(cluster: Cluster, namespace: str, order: ReleaseOrder) 
 
 
 async def find_commit(cluster: Cluster, namespace: str, request_id: str, origin: Origin) -> Committed | None:
-    """The release that this update committed with that origin, if it did: looked up in the chain, so it holds for old
-    ones."""
+    """The release that this update committed with that origin, if it did, under however many newer ones."""
     pointer = await read_pointer(cluster, namespace)
     if pointer is None:
         return None
@@ -178,8 +177,7 @@ async def _store_next(cluster: Cluster, namespace: str, order: ReleaseOrder, sto
 
 
 async def _check_never_committed(cluster: Cluster, namespace: str) -> None:
-    """Without a pointer there must not be a second release: epochs would begin again at 1, and no agent would
-    follow."""
+    """Without a pointer there must be no second release: epochs would begin at 1 again, and no agent would follow."""
     for document in await list_documents(cluster, namespace, type="release"):
         if _fields(document.data).get("previous"):
             raise TamperedState(

@@ -1,5 +1,4 @@
-"""The three small objects that change: release pointer, fence, head of the records. Each is a ConfigMap, changed by
-compare-and-swap on its resourceVersion."""
+"""Compare-and-swap of the three small objects that change: release pointer, fence, head of the records."""
 
 from __future__ import annotations
 

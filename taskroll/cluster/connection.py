@@ -94,10 +94,10 @@ class Cluster:
         return _json_object(call, reply)
 
     def _bounded(self, call: Call) -> Call:
-        """Let the server give up no later than we do, so that a write does not arrive after we have stopped waiting."""
+        """Let the server give up a write before we do, so that it is not carried out after we have stopped waiting."""
         if not call.is_write:
             return call
-        seconds = max(1, int(self.request_timeout))
+        seconds = max(1, int(self.request_timeout) - 1)
         return replace(call, query={**call.query, "timeout": f"{seconds}s"})
 
 

@@ -64,8 +64,7 @@ class AlreadyExists(ClusterError):
 
 
 class Conflict(ClusterError):
-    """Somebody wrote since the object was read, or it was replaced by another of its name (409). Read again, decide
-    again."""
+    """Somebody wrote since the object was read, or it is another of its name (409). Read again, decide again."""
 
     code = "Conflict"
     retryable = True

@@ -1,5 +1,4 @@
-"""The fence: one ConfigMap per namespace that says which definitions are under which update. Also the lock between
-updates."""
+"""The fence: one ConfigMap per namespace that says which definitions are under which update. So it is the lock, too."""
 
 from __future__ import annotations
 
@@ -29,8 +28,7 @@ class FenceAttempt:
 
 
 async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: datetime) -> FenceAttempt:
-    """Take the fence if no overlapping update holds it or stands earlier in line; else take a place in line, or keep
-    it.
+    """Take the fence, or where an overlapping update holds it or came earlier, a place in line.
 
     A waiter calls this again at least each 60 s, by `now`; else its place is given up. Called again by a holder, it
     answers held; with another closure, the old one is given up first.

@@ -120,8 +120,7 @@ class FenceState(BaseModel):
         return self if len(line) == len(self.line) else FenceState(holders=self.holders, line=line)
 
     def data(self) -> dict[str, str]:
-        """The ConfigMap's ``data``: the state, its digest, and one key per fenced thing for the admission policy to
-        look up."""
+        """The ConfigMap's ``data``: the state, its digest, and for an admission policy one key per fenced thing."""
         state: Any = self.model_dump(mode="json")
         data = {"state.json": canonical_json(state).decode(), "digest": sha256_digest(state)}
         for holder in self.holders:

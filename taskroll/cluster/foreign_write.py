@@ -38,8 +38,7 @@ def differences_from(live: LiveDefinition | None, former: FormerObject | None) -
 
 
 def differences_from_own_write(live: LiveDefinition | None, change: DefinitionChange, request_id: str) -> list[str]:
-    """How the live object differs from what this update's write of `change` has made of it; empty where it is just
-    that.
+    """How the live object differs from what this update's write of `change` made of it; empty where it is just that.
 
     What is compared for a change is content, not authorship: a write that only takes labels away leaves no trace of its
     writer. An object that somebody else created with our very content is not ours, though: it would be deleted.

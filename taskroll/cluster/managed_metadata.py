@@ -33,8 +33,7 @@ def managed_part(metadata: ObjectMetadata) -> Metadata:
 
 
 def compose_metadata(former: ObjectMetadata | None, managed: Metadata, git_commit: str | None) -> ObjectMetadata:
-    """The metadata of an object that had `former` (None: did not exist) when the content's `managed` part is written to
-    it."""
+    """The metadata of an object that had `former` (None: new) when the content's `managed` part is written to it."""
     former = former or ObjectMetadata()
     old_labels, old_annotations = _managed_keys(former)
     labels = {key: value for key, value in former.labels.items() if key not in old_labels}

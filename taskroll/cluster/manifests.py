@@ -64,8 +64,7 @@ def load_manifests(folder: Path) -> list[JsonObject]:
 async def install(
     cluster: Cluster, namespace: str, *, folders: tuple[str, ...] = FOLDERS, within: float = 60.0
 ) -> None:
-    """Create the namespace, install the CRDs, wait until the API server serves them, then apply the rest. Can be
-    repeated.
+    """Create the namespace, install the CRDs, wait until they are served, apply the rest. Can be repeated.
 
     Args:
         cluster: The API server, with an administrator's rights.

@@ -1,5 +1,4 @@
-"""The verbs on single objects: read, find, list, create, replace, apply, delete. Each write says who writes, and on
-which state."""
+"""The verbs: read, find, list, create, replace, apply, delete. Each write says who writes, and on which state."""
 
 from __future__ import annotations
 
@@ -198,8 +197,7 @@ async def replace_object(
 async def apply_object(
     cluster: Cluster, resource: Resource, namespace: str | None, body: JsonObject, *, manager: str
 ) -> KubeObject:
-    """Server-side apply: create it or bring the fields in `body` to these values. For manifests, never for
-    definitions."""
+    """Server-side apply: create it, or bring the fields in `body` to these values. For manifests only."""
     name = str(body["metadata"]["name"])
     path = resource.path(namespace, name)
     query = {"fieldManager": manager, "force": "true"}

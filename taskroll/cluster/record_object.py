@@ -13,7 +13,7 @@ from taskroll.models.record import UpdateRecord
 from .objects import KubeObject
 from .transport import JsonObject
 
-_SPEC_FIELDS = (
+SPEC_FIELDS = (
     "request_digest",
     "workflow_id",
     "requested_by",
@@ -24,6 +24,7 @@ _SPEC_FIELDS = (
     "target_release",
     "started_at",
 )
+"""What was asked for: cannot be changed once the record is opened."""
 _NAME_FIELDS = ("request_id", "namespace")
 DIGEST_FIELD = "digest"
 """In the status, once the record is sealed."""
@@ -31,13 +32,13 @@ DIGEST_FIELD = "digest"
 
 def record_spec(record: UpdateRecord) -> JsonObject:
     """The object's ``spec``. None is left out: the API server would drop a null."""
-    fields = record.model_dump(mode="json", exclude_none=True, include=set(_SPEC_FIELDS))
+    fields = record.model_dump(mode="json", exclude_none=True, include=set(SPEC_FIELDS))
     return cast(JsonObject, _renamed(fields, to_camel))
 
 
 def record_status(record: UpdateRecord, *, sealed: bool) -> JsonObject:
     """The object's ``status``, with the record's digest where it is `sealed`."""
-    fields = record.model_dump(mode="json", exclude_none=True, exclude={*_SPEC_FIELDS, *_NAME_FIELDS})
+    fields = record.model_dump(mode="json", exclude_none=True, exclude={*SPEC_FIELDS, *_NAME_FIELDS})
     status = cast(JsonObject, _renamed(fields, to_camel))
     return {**status, DIGEST_FIELD: record.digest()} if sealed else status
 

@@ -17,7 +17,7 @@ from taskroll.models.record import UpdateRecord
 from .config_maps import read_config_map, string_data, swap_config_map
 from .connection import Cluster
 from .objects import KubeObject, create_object, find_object, list_objects, replace_object
-from .record_object import is_sealed, record_from, record_spec, record_status
+from .record_object import SPEC_FIELDS, is_sealed, record_from, record_spec, record_status
 from .rereading import rereading
 from .resources import TASK_UPDATE, field_manager
 
@@ -50,6 +50,7 @@ async def update_record(cluster: Cluster, record: UpdateRecord) -> None:
 async def seal_record(cluster: Cluster, record: UpdateRecord) -> UpdateRecord:
     """Write the final state, chained to the record sealed before it; return it as sealed.
 
+    What was asked for stays as it was when the record was opened.
     Called again after its answer was lost, it returns what the first call sealed.
 
     Raises:
@@ -68,8 +69,10 @@ async def seal_record(cluster: Cluster, record: UpdateRecord) -> UpdateRecord:
             await _finish_writing(cluster, head)
             if head.request_id == record.request_id:
                 return head
+        asked = {field: getattr(stored.record, field) for field in SPEC_FIELDS} if stored else {}
         sealed = record.model_copy(
             update={
+                **asked,
                 "previous_record": head.request_id if head else None,
                 "previous_digest": head.digest() if head else None,
             }
@@ -103,8 +106,7 @@ async def list_records(cluster: Cluster, namespace: str) -> list[StoredRecord]:
 
 
 async def verify_records(cluster: Cluster, namespace: str) -> list[str]:
-    """Walk the chain from its head to the first record; return what is wrong with it, one line each, empty where all is
-    well.
+    """Walk the chain from its head to the first record; return what is wrong with it, one line each.
 
     An altered record has another digest than the one after it (or the head) says. Deleted records are named too.
     """

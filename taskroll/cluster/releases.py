@@ -145,8 +145,7 @@ async def _expected_release(cluster: Cluster, namespace: str, name: str) -> Rele
 
 
 def _checked_previous(release: Release) -> str | None:
-    """The name of the release before; its epoch, which the name carries, has to be lower, or the chain might be a
-    ring."""
+    """The name of the release before. Its epoch, which the name carries, has to be lower: a chain, not a ring."""
     name = release.previous
     if name is not None and epoch_in(name) >= release.epoch:
         raise TamperedState(f"release {release_name(release.epoch, release.request_id)} names {name} as the one before")

@@ -50,8 +50,7 @@ DEFINITION_RESOURCES: dict[Kind, Resource] = {
 
 
 def field_manager(request_id: str) -> str:
-    """The name under which an update writes: the API server keeps it in ``managedFields``, beside the object's own
-    metadata.
+    """The name under which an update writes; the API server keeps it in ``managedFields``.
 
     That is how a write carries its update's id while the labels and annotations stay what they were.
     """

@@ -24,12 +24,11 @@ Restored = Literal["restored", "already"]
 
 
 def matches_former(live: LiveDefinition | None, change: DefinitionChange) -> bool:
-    """Whether the live object is the former one, byte for byte: the canonical JSON of kind, name, labels, annotations,
-    finalizers, ownerReferences and spec is the same (of the spec, and which of the metadata is managed, through the
-    digest).
+    """Whether the live object is the former one, byte for byte.
 
-    The API server's own bookkeeping (uid, resourceVersion, generation, creation time, managedFields) cannot be brought
-    back and is not compared.
+    Compared is the canonical JSON of kind, name, labels, annotations, finalizers, ownerReferences and spec (the latter,
+    and which of the metadata is managed, through the digest). The API server's own bookkeeping (uid, resourceVersion,
+    generation, creation time, managedFields) cannot be brought back.
     """
     if change.former is None or live is None:
         return change.former is None and live is None

@@ -1,5 +1,4 @@
-"""The platform's own pointer, ``LatestTasklibRV``: up to which resourceVersion a service has to have seen
-definitions."""
+"""The platform's own pointer, ``LatestTasklibRV``: which resourceVersions a service has to have seen."""
 
 from __future__ import annotations
 

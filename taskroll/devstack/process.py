@@ -57,8 +57,6 @@ class ChildProcess:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 env={name: os.environ[name] for name in _INHERITED if name in os.environ},
-                # A Ctrl-C in the terminal must reach the supervisor's owner only, which then stops all in order.
-                start_new_session=True,
             )
         self.exited.clear()
         self.exit_code = None

@@ -106,7 +106,8 @@ class DevStack:
                 stderr=log,
                 text=True,
                 env=_with_this_package(),
-                # Ctrl-C in the terminal is for this process, which then stops the stack in order.
+                # A group of its own with all components: Ctrl-C in the terminal is for this process, which then stops
+                # the stack in order.
                 start_new_session=True,
             )
         try:

@@ -41,6 +41,8 @@ class PlannedStep(UpdateRef):
 class FenceInput(PlannedStep):
     wait: bool
     """False: take the fence or a place in line, and say which. True: stay in line until the fence is held."""
+    keep_on_drift: bool
+    """Whether to hold the fence while the plan is made again. Not where people have to approve that: they take days."""
 
 
 class FenceResult(_Message):
@@ -48,7 +50,7 @@ class FenceResult(_Message):
     ahead: list[str] = Field(default_factory=list[str])
     """Request ids of the updates that come first."""
     drifted: bool = False
-    """True where the live state is no longer the one that the plan was made from; the fence is then down again."""
+    """True where the live state is no longer the one that the plan was made from."""
     instances: list[str] = Field(default_factory=list[str])
     """A first look at the live instances of the closure, behind the fence."""
 

@@ -5,6 +5,7 @@ request and slows down with every replica more.
 """
 
 import asyncio
+import resource
 import secrets
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,13 +32,17 @@ from .replica import Replica
 
 A = TypeVar("A", bound=BaseModel)
 
+_IDLE_SECONDS = 4.0
+_FILES_TO_KEEP_CONNECTIONS = 8192
+
 
 @dataclass(frozen=True)
 class CallLimits:
     """Bounds of the calls. Times in seconds."""
 
     concurrency: int = 128
-    """Exchanges at a time in this process, over all updates. 64 to 256 are equally fast (`benchmarks/fan_out.py`)."""
+    """Exchanges at a time in this process, over all updates. Quick answers are as fast with 32 or 256 (measured);
+    more let slow prepares run side by side."""
     connect_timeout: float = 3.0
     call_timeout: float = 10.0
     """For one exchange of activate, abort or attest. An agent answers these in milliseconds."""
@@ -65,9 +70,7 @@ class AgentCalls:
 
     async def __aenter__(self) -> "AgentCalls":
         self._session = aiohttp.ClientSession(
-            # A connection per exchange: thousands of replicas would keep as many idle ones open, and one that an agent
-            # closed meanwhile fails the next call on it.
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            connector=_connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             # An answer that unpacks to gigabytes would pass the bound on its size.
             auto_decompress=False,
@@ -194,8 +197,6 @@ class AgentCalls:
     async def _bounded(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The body, or None where it is larger than the bound. The rest is not read."""
         limit = self.limits.max_answer_bytes
-        if (response.content_length or 0) > limit:
-            return None
         parts: list[bytes] = []
         size = 0
         async for part in response.content.iter_any():
@@ -204,6 +205,18 @@ class AgentCalls:
                 return None
             parts.append(part)
         return b"".join(parts)
+
+
+def _connector() -> aiohttp.TCPConnector:
+    """Connections are kept for the next call of the same update: half the cost of a call is its connection.
+
+    Not for long, so that we close them before uvicorn does (5 s), and not at all where the process may not open as many
+    files as there may be replicas.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < _FILES_TO_KEEP_CONNECTIONS:
+        return aiohttp.TCPConnector(limit=0, force_close=True)
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
 
 
 def _read(response: aiohttp.ClientResponse, data: bytes | None, form: type[A]) -> ReplicaAnswer[A]:

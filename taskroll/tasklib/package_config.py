@@ -182,9 +182,8 @@ def _line(error: dict[str, Any], table: dict[str, Any]) -> str:
         model = TaskBases if place[0] == "bases" else PackageConfig
         known = sorted(model.model_fields)
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
-        return (
-            f"{field}: unknown field" + (f"; did you mean {near[0]}?" if near else "") + f" Known: {', '.join(known)}"
-        )
+        meant = f"; did you mean {near[0]}?" if near else "."
+        return f"{field}: unknown field{meant} Known: {', '.join(known)}"
     value = ascii(error["input"])
     reason = str(error.get("ctx", {}).get("error") or error["msg"])
     return f"{field}: {value if len(value) <= 100 else value[:97] + '…'} {_said(reason, error['type'])}"

@@ -105,14 +105,12 @@ def _source_root(path: Path, folder: Path, config: PackageConfig) -> Path:
 
 
 def _packages_in(folder: Path) -> list[str]:
-    """Folders with Python files in or under them, as a suggestion: one level, and one more under ``src``."""
+    """Folders with Python files in or under them, as a suggestion; those in ``src`` where a project has that."""
     found: list[str] = []
     for child in sorted(folder.iterdir()):
         if child.is_dir() and identifier_fault(child.name) is None and next(child.rglob("*.py"), None):
-            if child.name in ("src", "lib", "python") and not (child / "__init__.py").is_file():
-                found += [f"{child.name}/{name}" for name in _packages_in(child)]
-            else:
-                found.append(child.name)
+            is_layout = child.name in ("src", "python") and next(child.glob("*.py"), None) is None
+            found += [f"{child.name}/{name}" for name in _packages_in(child)] if is_layout else [child.name]
     return found
 
 

@@ -10,7 +10,6 @@ never comes names the culprit.
 """
 
 import ast
-import hashlib
 import json
 import sys
 import warnings
@@ -25,6 +24,8 @@ on the project's two-core machines: 10 ms for 30 KB, 0.3 s for 512 KiB."""
 MEMORY_BYTES = 2 << 30
 """Address space of the child. The tree of 512 KiB of one-letter statements takes about 0.4 GiB."""
 MAX_MESSAGE = 200
+MAX_NAME = 1000
+"""Characters of a dotted name, and dots before it: more than a module of a definition can have. What follows is cut."""
 MAX_SNIPPET = 80
 """Characters kept of a type, default or signature: enough to recognise it, too little to carry a source."""
 
@@ -46,7 +47,7 @@ def read_source(text: str, target: tuple[int, int], shapes: bool) -> dict[str, A
     except ValueError as error:
         return _fault("nul-byte" if "null bytes" in str(error) else "syntax", str(error))
     except (RecursionError, MemoryError):
-        return _fault("too-deep", "nested too deeply for Python's parser")
+        return _fault("too-deep", "nested too deeply, or too large, for Python's parser")
 
 
 def _fault(code: str, message: str, line: int | None = None, column: int | None = None) -> dict[str, Any]:
@@ -92,12 +93,13 @@ class _Facts:
         match node:
             case ast.Import():
                 for name in node.names:
-                    self.imports.append((kind, 0, name.name, None, node.lineno))
+                    self.imports.append((kind, 0, name.name[:MAX_NAME], None, node.lineno))
                     bound = name.asname or name.name.partition(".")[0]
                     self._stand_for[bound] = (0, name.name if name.asname else bound)
             case ast.ImportFrom():
-                module, level = node.module or "", node.level
-                self.imports.append((kind, level, module, [name.name for name in node.names], node.lineno))
+                module, level = (node.module or "")[:MAX_NAME], min(node.level, MAX_NAME)
+                names = [name.name[:MAX_NAME] for name in node.names]
+                self.imports.append((kind, level, module, names, node.lineno))
                 for name in node.names:
                     self._stand_for[name.asname or name.name] = (level, f"{module}.{name.name}".lstrip("."))
             case _:
@@ -136,7 +138,7 @@ class _Facts:
                 if (found := _literal_import(call)) is None:
                     self.unreadable.append(call.lineno)
                 else:
-                    self.imports.append((kind, found[0], found[1], None, call.lineno))
+                    self.imports.append((kind, min(found[0], MAX_NAME), found[1][:MAX_NAME], None, call.lineno))
 
     def _attributes(self) -> set[tuple[int, str]]:
         """Dotted uses of imported names: ``task.unit.encoder`` after ``from lib import task`` reaches a module, too."""
@@ -157,7 +159,7 @@ class _Facts:
                     value = value.value
                 if isinstance(value, ast.Name) and value.id in names:
                     level, path = names[value.id]
-                    found.add((level, ".".join([path, *reversed(parts)])))
+                    found.add((level, ".".join([path, *reversed(parts)])[:MAX_NAME]))
         return found
 
 
@@ -255,6 +257,8 @@ def _snippet(node: ast.expr) -> str:
 def _cut(text: str) -> str:
     if len(text) <= MAX_SNIPPET:
         return text
+    import hashlib
+
     # Two long texts that differ only behind the cut must not look the same.
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{text[: MAX_SNIPPET - 10]}…#{mark}"

@@ -82,7 +82,8 @@ def checked_text(data: bytes, module: str) -> tuple[str | None, list[SourceProbl
                 hint="Save the file as UTF-8 and remove the declaration.",
             )
         ]
-    return text, []
+    # A byte order mark is no part of the text: Python passes over it in a file.
+    return text.removeprefix("\ufeff"), []
 
 
 def _declared_encoding(data: bytes) -> tuple[int, str] | None:

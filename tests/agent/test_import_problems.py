@@ -30,7 +30,8 @@ def problems_of(load: Load, sources: Mapping[str, str]) -> list[ImportProblem]:
         ("class Task(:\n    pass", "SyntaxError", "{m}, line 2: invalid syntax"),
         ("x = '" + SECRET, "SyntaxError", "{m}, line 2: unterminated string literal (detected at line 2)"),
         ("return 1", "SyntaxError", "{m}, line 2: 'return' outside function"),
-        ("if True:\nx = 1", "IndentationError", "{m}, line 3: expected an indented block after 'if' statement on line 2"),
+        ("if True:\nx = 1", "IndentationError",
+         "{m}, line 3: expected an indented block after 'if' statement on line 2"),
         ("x = '\0'", "SyntaxError", "{m}: source code string cannot contain null bytes"),
         ("import no_such_module_" + "x", "ModuleNotFoundError", "{m}, line 2: no module named no_such_module_x"),
         ("from json import nothing_there", "ImportError", "{m}, line 2: cannot import nothing_there from json"),
@@ -47,7 +48,8 @@ def problems_of(load: Load, sources: Mapping[str, str]) -> list[ImportProblem]:
         ("raise StopIteration", "StopIteration", "{m}, line 2: StopIteration was raised"),
         ("import asyncio\nraise asyncio.CancelledError", "CancelledError", "{m}, line 3: CancelledError was raised"),
         ("def f(): f()\nf()", "RecursionError", "{m}, line 2: RecursionError was raised"),
-        ("raise BaseExceptionGroup('x', [SystemExit()])", "BaseExceptionGroup", "{m}, line 2: BaseExceptionGroup was raised"),
+        ("raise BaseExceptionGroup('x', [SystemExit()])", "BaseExceptionGroup",
+         "{m}, line 2: BaseExceptionGroup was raised"),
         ("from pydantic import BaseModel\nclass M(BaseModel):\n    x = 1", "PydanticUserError",
          "{m}, line 3: pydantic: model-field-missing-annotation"),
         ("Task = 5", "NotAClass", "{m} has something else named class Task"),
@@ -85,7 +87,9 @@ def test_an_error_in_a_dependency_is_reported_there_and_named_by_those_who_impor
     assert "TaskDefinition/y" not in found
     assert set(found) == {"TaskDefinition/a", "TaskDefinition/b", "TaskDefinition/z"}
     assert found["TaskDefinition/b"][1].startswith(f"{root}.b, line 2: it imports {root}.a, which did not load")
-    assert problems[0].definition in ("TaskDefinition/a", "TaskDefinition/z"), "causes come before what follows from them"
+    assert problems[0].definition in ("TaskDefinition/a", "TaskDefinition/z"), (
+        "causes come before what follows from them"
+    )
 
 
 def test_every_syntax_error_is_reported_at_once(load: Load, root: str) -> None:
@@ -103,8 +107,9 @@ def test_definitions_of_one_module_must_carry_the_same_source(load: Load, root: 
 @pytest.mark.parametrize(
     ("module", "class_name"),
     [
-        ("json", "Task"), ("os.path", "Task"), ("taskroll_agent.agent", "Task"), ("pydantic.x", "Task"), ("__main__", "T"),
-        ("../evil", "Task"), ("a/b", "Task"), ("a..b", "Task"), (".a", "Task"), ("", "Task"), ("a b", "Task"), ("a.class", "T"),
+        ("json", "Task"), ("os.path", "Task"), ("taskroll_agent.agent", "Task"), ("pydantic.x", "Task"),
+        ("__main__", "Task"), ("../evil", "Task"), ("a/b", "Task"), ("a..b", "Task"), (".a", "Task"), ("", "Task"),
+        ("a b", "Task"), ("a.class", "Task"),
         ("libx.m", "Not a name"), ("libx.m", "class"), ("libx.m", ""),
     ],
 )  # fmt: skip

@@ -103,7 +103,9 @@ def test_during_a_load_other_threads_see_what_they_saw(
     activate(registry, load(library(root, 1)))
     inside, go_on = threading.Event(), threading.Event()
     sys.modules[gates := f"gates_{root}"] = types.SimpleNamespace(inside=inside, go_on=go_on)  # type: ignore[assignment]
-    slow = library(root, 2) | {f"{root}.slow.Slow": f"import {gates} as g\ng.inside.set()\ng.go_on.wait(10)\nclass Slow: pass\n"}
+    slow = library(root, 2) | {
+        f"{root}.slow.Slow": f"import {gates} as g\ng.inside.set()\ng.go_on.wait(10)\nclass Slow: pass\n"
+    }
     loaded: list[Generation] = []
     thread = threading.Thread(target=lambda: loaded.append(load(slow)))
     thread.start()

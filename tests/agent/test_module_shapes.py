@@ -1,5 +1,6 @@
 """Shapes that task modules have in the wild, each loaded into a generation."""
 
+import dataclasses
 import enum
 import inspect
 import pickle
@@ -159,7 +160,7 @@ def test_dataclasses_enums_generics_named_tuples_and_abstract_classes(load: Load
     module, task = generation.modules[f"{root}.shapes"], generation.get("Task")
     assert task().run(module.Input(modality="image")).modality is module.Modality.IMAGE
     assert issubclass(module.Modality, enum.StrEnum)
-    assert [field for field in module.Config.__dataclass_fields__.values() if field.name == "shared"][0]._field_type
+    assert [field.name for field in dataclasses.fields(module.Config)] == ["modality", "point"], "not the ClassVar"
     assert module.hints_at_import["modality"] is module.Modality
     assert typing.get_type_hints(task.run)["value"] is module.Input
 
@@ -260,6 +261,9 @@ def test_source_in_another_encoding_and_with_a_byte_order_mark(root: str) -> Non
 
 def test_a_chain_of_imports_far_deeper_than_real_libraries(load: Load, root: str) -> None:
     depth = 150
-    sources = {f"{root}.m{n:03}.C{n}": f"from {root}.m{n + 1:03} import C{n + 1}\nclass C{n}(C{n + 1}): pass\n" for n in range(depth)}
+    sources = {
+        f"{root}.m{n:03}.C{n}": f"from {root}.m{n + 1:03} import C{n + 1}\nclass C{n}(C{n + 1}): pass\n"
+        for n in range(depth)
+    }
     sources[f"{root}.m{depth:03}.C{depth}"] = f"class C{depth}:\n    end = True\n"
     assert load(sources).get("C0").end

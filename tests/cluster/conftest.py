@@ -1,4 +1,4 @@
-"""A namespace of its own on the real API server for each test, and hands to act as taskroll, as somebody else, and as a fault."""
+"""A namespace of its own on the real API server for each test; hands to act as taskroll, as others, and as a fault."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import base64
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -31,9 +30,6 @@ from taskroll.cluster.transport import Call, Reply, Transport
 from taskroll.devstack import StackInfo
 from taskroll.models.plan import DefinitionChange
 from taskroll_agent.contracts import DefinitionContent, DefinitionKey, Kind, Metadata, ReleaseEntry, canonical_json
-
-NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-REQUEST = "update-1"
 
 
 class Interposed:
@@ -191,33 +187,41 @@ class Lab:
     async def with_each_fault(
         self, prepare: Callable[[], Awaitable[object]], act: Callable[[Cluster], Awaitable[object]]
     ) -> AsyncIterator[tuple[str, Any]]:
-        """Run `act` once for each call that it makes, with that call lost on the way there, and once more with its answer
-        lost; then again without a fault, as a retry does. Yields a name for the fault and what the retry returned."""
-        for number, side in itertools.product(itertools.count(), ("request", "answer")):
-            await prepare()
-            state = {"seen": 0, "hit": ""}
-
-            async def before(call: Call) -> None:
-                if state["seen"] == number and side == "request":  # noqa: B023 - used in this round only
-                    state["hit"] = f"{call.verb} {call.kind}: request lost"
-                    state["seen"] += 1
-                    raise ConnectionResetError("lost")
-
-            async def after(call: Call, _reply: Reply) -> None:
-                if state["seen"] == number and side == "answer":  # noqa: B023
-                    state["hit"] = f"{call.verb} {call.kind}: answer lost"
-                    state["seen"] += 1
-                    raise ConnectionResetError("lost")
-                state["seen"] += 1
-
-            with pytest.MonkeyPatch.context():
+        """Run `act` once for each call that it makes with that call lost, and once with its answer lost; each time
+        again without a fault, as a retry does. Yields a name for the fault, and what the retry returned.
+        """
+        for number in itertools.count():
+            for side in ("request", "answer"):
+                await prepare()
+                loss = Loss(number, side)
                 try:
-                    await act(self.interposed(before, after))
+                    await act(self.interposed(loss.before, loss.after))
                 except Exception as error:
-                    assert getattr(error, "retryable", False), f"{state['hit']}: {error!r} would not be retried"
-            if not state["hit"]:
-                return
-            yield str(state["hit"]), await act(self.taskroll)
+                    assert getattr(error, "retryable", False), f"{loss.hit}: {error!r} would not be retried"
+                if not loss.hit:
+                    return
+                yield loss.hit, await act(self.taskroll)
+
+
+class Loss:
+    """Loses the request or the answer of the n-th call."""
+
+    def __init__(self, number: int, side: str) -> None:
+        self.number, self.side = number, side
+        self.seen = 0
+        self.hit = ""
+
+    async def before(self, call: Call) -> None:
+        self._lose(call, "request")
+
+    async def after(self, call: Call, _reply: Reply) -> None:
+        self._lose(call, "answer")
+        self.seen += 1
+
+    def _lose(self, call: Call, side: str) -> None:
+        if side == self.side and self.seen == self.number and not self.hit:
+            self.hit = f"{call.verb} {call.kind}: {side} lost"
+            raise ConnectionResetError("lost")
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -235,24 +239,31 @@ async def taskroll(stack: StackInfo) -> AsyncIterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def until_permitted() -> Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]:
+    """Repeats a call until it is permitted: the API server's authorizer learns of a new binding by a watch of its own,
+    some milliseconds later, and tells nobody.
+    """
+
+    async def repeat(act: Callable[[], Awaitable[object]]) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await act()
+                except Forbidden:
+                    await asyncio.sleep(0.005)
+                else:
+                    return
+
+    return repeat
+
+
 @pytest_asyncio.fixture
-async def lab(admin: Cluster, taskroll: Cluster) -> Lab:
+async def lab(admin: Cluster, taskroll: Cluster, until_permitted: Callable[..., Awaitable[None]]) -> Lab:
     namespace = f"cluster-{uuid.uuid4().hex[:10]}"
-    await manifests.install(admin, namespace, folders=("rbac", "rbac/dev"))
+    await manifests.install(admin, namespace, folders=("rbac/dev",))
     await until_permitted(lambda: list_definitions(taskroll, namespace))
     return Lab(taskroll, admin, namespace)
-
-
-async def until_permitted(act: Callable[[], Awaitable[object]]) -> None:
-    """The API server's authorizer learns of a new binding by a watch, some milliseconds later."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                await act()
-            except Forbidden:
-                await asyncio.sleep(0.005)
-            else:
-                return
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -271,9 +282,16 @@ async def refused_module(admin: Cluster) -> AsyncIterator[str]:
         "validatingadmissionpolicybindings",
         namespaced=False,
     )
-    rules = [{"apiGroups": ["cornserve.ai"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["*"]}]
-    validations = [{"expression": f"object.spec.moduleName != '{module}'", "message": "not on a Monday"}]
-    policy = {"matchConstraints": {"resourceRules": rules}, "validations": validations}
+    rule = {
+        "apiGroups": ["cornserve.ai"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["taskdefinitions", "executiondescriptors"],
+    }
+    policy = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": f"object.spec.moduleName != '{module}'", "message": "not on a Monday"}],
+    }
     binding = {"policyName": name, "validationActions": ["Deny"]}
     for resource, spec in ((policies, policy), (bindings, binding)):
         body = {
@@ -305,6 +323,4 @@ async def refused_module(admin: Cluster) -> AsyncIterator[str]:
     yield module
     for resource in (bindings, policies):
         found = await read_object(admin, resource, None, name)
-        await delete_object(
-            admin, resource, None, name, uid=found.uid, resource_version=found.resource_version
-        )
+        await delete_object(admin, resource, None, name, uid=found.uid, resource_version=found.resource_version)

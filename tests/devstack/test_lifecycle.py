@@ -28,6 +28,7 @@ from taskroll.devstack import (
     stack_status,
     stop_stack,
 )
+from taskroll.devstack.ports import pick_ports
 from taskroll.devstack.progress import silent
 from taskroll.devstack.versions import BinaryName
 
@@ -123,6 +124,14 @@ def test_stack_and_supervisor_are_gone_after_the_block(tmp_path: Path, gone: Gon
     assert gone(_pids(info))
     assert running_stack(tmp_path) is None
     assert not (tmp_path / "stack.json").exists()
+
+
+def test_ports_stay_the_same_after_a_restart_even_if_the_usual_ones_are_free(tmp_path: Path) -> None:
+    wanted = pick_ports({"etcd": 24_567})
+    with DevStack(tmp_path, components=["etcd"], ports=wanted, tell=silent) as first:
+        assert first.etcd_url.endswith(f":{wanted['etcd']}")
+    with _etcd_alone(tmp_path) as second:
+        assert second.etcd_url == first.etcd_url
 
 
 async def test_a_cancelled_start_leaves_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from kubernetes.aio.client import ApiClient, CoreV1Api
 from starlette.types import ASGIApp
 
 from taskroll.devstack import StackInfo
-from taskroll_agent import Agent, AgentSettings, standalone_app
+from taskroll_agent import Agent, AgentSettings, DefinitionNotFound, standalone_app
 
 PORT = 18080
 TOKEN = "agent-token-of-the-tests"
@@ -42,7 +42,7 @@ class Replica:
         with self.agent.registry.lease() as generation:
             try:
                 return generation.get(class_name).VERSION
-            except KeyError:
+            except DefinitionNotFound:
                 return None
 
 

@@ -2,9 +2,9 @@
 
 import base64
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -24,6 +24,7 @@ from taskroll.cluster.manifests import ensure_namespace
 from taskroll.devstack import StackInfo
 from taskroll.models.names import workflow_id
 from taskroll.models.policy import UpdatePolicy
+from taskroll.models.provenance import GitProvenance
 from taskroll.models.request import UpdateRequest
 from taskroll.models.status import Phase
 from taskroll.services.agent_calls import AgentCalls
@@ -34,10 +35,13 @@ from taskroll_agent.contracts import DefinitionContent, canonical_json
 from worker.settings import WorkerSettings
 from worker.wiring import Connections, connect_temporal, create_worker
 
+from .faults import Faults
 from .replicas import PORT, TOKEN, Replicas
 from .sources import library
 
 CORNSERVE = ("cornserve.ai", "v1")
+
+TOKEN_VARIABLE = "TASKROLL_TEST_AGENT_TOKEN"
 
 SERVICES = ("gateway", "dispatcher")
 
@@ -81,6 +85,7 @@ class World:
     api: ApiClient
     _exits: AsyncExitStack
     worker: Worker | None = None
+    faults: Faults = field(default_factory=Faults)
 
     @property
     def temporal(self) -> Client:
@@ -90,14 +95,10 @@ class World:
     def cluster(self) -> Cluster:
         return self.connections.cluster
 
-    async def start_worker(self, change: Callable[[list[Any]], list[Any]] | None = None) -> Worker:
-        """Start a worker in this process.
-
-        Args:
-            change: gives other activities in the place of the real ones, to let a fault happen.
-        """
+    async def start_worker(self) -> Worker:
+        """Start a worker in this process, under `faults`."""
         settings = WorkerSettings(task_queue=self.task_queue, graceful_shutdown_timeout=0)
-        self.worker = create_worker(self.connections, settings, change=change)
+        self.worker = create_worker(self.connections, settings, interceptors=[self.faults])
         await self._exits.enter_async_context(self.worker)
         return self.worker
 
@@ -110,6 +111,7 @@ class World:
         delete: Sequence[str] = (),
         target_release: int | None = None,
         reason: str = "a test",
+        git: GitProvenance | None = None,
     ) -> str:
         """Start an update; return its request id."""
         submission: Submission = await self.client.submit(
@@ -118,6 +120,7 @@ class World:
                 namespace=self.namespace,
                 requested_by="tester",
                 reason=reason,
+                git=git,
                 definitions=list(definitions),
                 delete=list(delete),
                 target_release=target_release,
@@ -191,9 +194,9 @@ class World:
 
 
 @asynccontextmanager
-async def create_world(stack: StackInfo, token_variable: str) -> AsyncGenerator[World]:
-    """Make a world on the running stack; take it down again."""
-    namespace = f"saga-{secrets.token_hex(4)}"
+async def create_world(stack: StackInfo, token_variable: str, namespace: str | None = None) -> AsyncGenerator[World]:
+    """Make a world on the running stack, in a namespace of its own or the one given; take it down again."""
+    namespace = namespace or f"saga-{secrets.token_hex(4)}"
     task_queue = f"saga-{namespace}"
     async with AsyncExitStack() as exits:
         cluster = await exits.enter_async_context(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from taskroll.cluster.connection import Cluster
-from taskroll.services import discovery, replicas
+from taskroll.services import replicas
 from taskroll.services.configuration import ServiceConfig
 from taskroll.services.replica import Replica
 
@@ -15,7 +15,12 @@ from .stand_in import StandIn
 def as_pod(service: str, one: StandIn, **changes: object) -> Replica:
     """The replica as discovery would find it: with its pod's uid."""
     found = Replica(
-        service=service, pod=one.pod, pod_uid=one.pod_uid or f"uid-of-{one.pod}", address=one.host, port=one.port, ready=True
+        service=service,
+        pod=one.pod,
+        pod_uid=one.pod_uid or f"uid-of-{one.pod}",
+        address=one.host,
+        port=one.port,
+        ready=True,
     )
     return found.model_copy(update=changes)
 
@@ -34,5 +39,4 @@ def list_as(monkeypatch: pytest.MonkeyPatch, listing: Callable[[int], list[Repli
 
     first = listing(0)[0].service
     monkeypatch.setattr(replicas, "discover", discover)
-    monkeypatch.setattr(discovery, "discover", discover)
     return made

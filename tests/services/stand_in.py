@@ -1,6 +1,6 @@
 """A stand-in for an agent's HTTP side, for faults that the real agent does not have.
 
-It keeps the contract (`taskroll_agent.contracts.calls`) until a test gives one of its paths another handler. Next to it,
+It keeps the contract (`taskroll_agent.contracts.calls`) until a test gives one of its paths another handler.
 `test_with_real_agents.py` runs the real agent.
 """
 
@@ -71,8 +71,8 @@ class StandIn:
     def called(self, path: str) -> int:
         return sum(call == path for call, _ in self.calls)
 
-    def attestation(self, nonce: str | None, *, full: bool = False, **changes: Any) -> Attestation:
-        answer = Attestation(
+    def attestation(self, nonce: str | None, *, full: bool = False) -> Attestation:
+        return Attestation(
             pod=self.pod,
             pod_uid=self.pod_uid,
             process="p1",
@@ -84,7 +84,6 @@ class StandIn:
             problem=self.problem,
             nonce=nonce,
         )
-        return answer.model_copy(update=changes)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["call"]

@@ -167,9 +167,10 @@ async def test_cookies_are_not_kept(calls: AgentCalls, stand_in: Start) -> None:
         response.set_cookie("who", "me")
         return response
 
-    one = await stand_in(host="localhost", handlers={"/attestation": handler})
-    assert isinstance(await attest(calls, one), Answered)
-    assert isinstance(await attest(calls, one), Answered)
+    one = await stand_in(host="127.0.0.1", handlers={"/attestation": handler})
+    named = replica_at(f"localhost:{one.port}")  # a cookie jar keeps cookies of names, not of addresses
+    for _ in range(2):
+        assert isinstance(await calls.attest(named, SecretStr(TOKEN), Deadline.after(10)), Answered)
     assert cookies == [None, None]
 
 
@@ -243,9 +244,10 @@ async def test_the_deadline_bounds_the_call_and_its_attempts(calls: AgentCalls, 
     answer = await prepare(calls, one.address, seconds=0.05)
     let_go.set()
     assert isinstance(answer, Unreachable)
-    assert one.called("/prepare") == 1
+    assert one.called("/prepare") <= 1
+    called = len(one.calls)
     assert await prepare(calls, one.address, seconds=0) == Unreachable("not called: no time was left")
-    assert one.called("/prepare") == 1
+    assert len(one.calls) == called
 
 
 async def test_a_replica_with_an_obstacle_is_not_called(calls: AgentCalls) -> None:

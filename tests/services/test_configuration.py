@@ -93,7 +93,10 @@ WRONG = {
     "strategy": (one_service(strategy="restrat"), "'restrat' is no strategy that there is; write one of: agent"),
     "discovery type": (one_service(discovery="{type: pod}"), ".discovery: type: is none that there is; write pods,"),
     "discovery without type": (one_service(discovery="{labels: {a: b}}"), ".discovery: type: is missing; write pods,"),
-    "no labels": (one_service(discovery="{type: pods, labels: {}}"), "services.yaml:3: services[0] (gateway).discovery."),
+    "no labels": (
+        one_service(discovery="{type: pods, labels: {}}"),
+        "services.yaml:3: services[0] (gateway).discovery.",
+    ),
     "labels missing": (one_service(discovery="{type: pods}"), "(gateway).discovery.labels: is missing"),
     "label value": (one_service(discovery="{type: pods, labels: {app: 'a b'}}"), ".discovery.labels.app: 'a b' "),
     "label is a number": (one_service(discovery="{type: pods, labels: {app: 7}}"), ".labels.app: 7 input should be"),
@@ -161,7 +164,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def with_tokens(tmp_path: Path) -> ServicesConfig:
-    text = one_service() + one_service(name="cache", token=f"{{file: {tmp_path / 'token'}}}").removeprefix("services:\n")
+    text = one_service() + one_service(name="cache", token=f"{{file: {tmp_path / 'token'}}}").removeprefix(
+        "services:\n"
+    )
     return parse_services(text, "services.yaml")
 
 
@@ -183,13 +188,17 @@ def test_tokens_that_cannot_be_read_are_found_when_the_file_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TASKROLL_AGENT_TOKEN")
-    text = one_service() + one_service(name="cache", token=f"{{file: {tmp_path / 'token'}}}").removeprefix("services:\n")
+    text = one_service() + one_service(name="cache", token=f"{{file: {tmp_path / 'token'}}}").removeprefix(
+        "services:\n"
+    )
     path = tmp_path / "services.yaml"
     path.write_text(text)
     with pytest.raises(InvalidConfiguration) as caught:
         load_services(path)
     first, second = caught.value.details
-    assert first.startswith(f"{path}: service gateway, token: environment variable TASKROLL_AGENT_TOKEN is empty or not")
+    assert first.startswith(
+        f"{path}: service gateway, token: environment variable TASKROLL_AGENT_TOKEN is empty or not"
+    )
     assert second.startswith(f"{path}: service cache, token: file {tmp_path / 'token'} cannot be read")
     assert len(load_services(path, check_tokens=False).services) == 2
 
@@ -206,13 +215,19 @@ def test_a_token_that_no_header_can_carry(content: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("10.0.0.7:8000", ("10.0.0.7", 8000)), ("[fd00::7]:1", ("fd00::7", 1)), ("cache.example:80", ("cache.example", 80))],
+    [
+        ("10.0.0.7:8000", ("10.0.0.7", 8000)),
+        ("[fd00::7]:1", ("fd00::7", 1)),
+        ("cache.example:80", ("cache.example", 80)),
+    ],
 )
 def test_addresses(text: str, expected: tuple[str, int]) -> None:
     assert split_host_port(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", ":", "a:", ":80", "a:0", "a:65536", "fd00::7:80", "[fd00]:80", "a b:80", "a/b:80"])
+@pytest.mark.parametrize(
+    "text", ["", ":", "a:", ":80", "a:0", "a:65536", "fd00::7:80", "[fd00]:80", "a b:80", "a/b:80"]
+)
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         split_host_port(text)

@@ -1,4 +1,4 @@
-"""Which replicas a listing stands for. The listings here are plain JSON; `test_discovery_on_api_server.py` has real ones."""
+"""Which replicas a listing stands for, from plain JSON; `test_discovery_on_api_server.py` has real listings."""
 
 import pytest
 

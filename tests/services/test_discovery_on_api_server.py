@@ -95,9 +95,7 @@ async def test_pods_by_label(cluster: Cluster, namespace: str) -> None:
     leaving = await make_pod(cluster, namespace, "g-leaving", running("10.0.0.7"), finalizers=["taskroll.dev/test"])
     await make_pod(cluster, namespace, "h-other-app", running("10.0.0.8"), app="dispatcher")
     now = await read_object(cluster, POD, namespace, "g-leaving")
-    await delete_object(
-        cluster, POD, namespace, "g-leaving", uid=leaving, resource_version=now.resource_version
-    )
+    await delete_object(cluster, POD, namespace, "g-leaving", uid=leaving, resource_version=now.resource_version)
     assert (await read_object(cluster, POD, namespace, "g-leaving")).is_deleting
 
     found = await discover(cluster, namespace, BY_LABEL)
@@ -160,9 +158,7 @@ async def test_the_api_server_takes_no_loopback_address_in_a_slice(cluster: Clus
         await make_slice(cluster, namespace, "gateway-1", {"addresses": ["127.0.3.1"]})
 
 
-async def test_more_replicas_than_fit_a_page(
-    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_replicas_than_fit_a_page(cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "PAGE", 3)
     for number in range(8):
         await make_pod(cluster, namespace, f"pod-{number}", running(f"10.0.0.{number + 1}"))

@@ -13,13 +13,16 @@ from taskroll.services.prepare import prepare
 from taskroll_agent.contracts import ImportProblem, PrepareAnswer, PrepareRequest, content_digest
 
 from .changing_fleet import as_pod, list_as
+from .rounds import Rounds
 from .stand_in import NEW, StandIn, always
 
 Start = Callable[..., Awaitable[StandIn]]
 Make = Callable[..., Fleet]
 
 REQUEST = PrepareRequest(request_id="r1", definitions=dict(NEW))
-ENCODER = ImportProblem(definition="TaskDefinition/encoder", module="tasks.encoder", error="ImportError", message="no numpy")
+ENCODER = ImportProblem(
+    definition="TaskDefinition/encoder", module="tasks.encoder", error="ImportError", message="no numpy"
+)
 LLM = ImportProblem(definition="TaskDefinition/llm", module="tasks.llm", error="SyntaxError", message="line 3")
 
 
@@ -63,7 +66,7 @@ async def test_what_several_replicas_report_is_one_problem(stand_in: Start, flee
 async def test_it_ends_at_once_where_a_replica_cannot(stand_in: Start, fleet_of: Make) -> None:
     """The one that is out of reach is not waited for: the update fails anyway."""
     one, dead = await stand_in(handlers=cannot(ENCODER)), await stand_in(handlers={"/prepare": always(503)})
-    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[one, dead]), "ns", REQUEST, Deadline.after(3600)), 10)
+    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[one, dead]), "ns", REQUEST, Deadline.after(3600)), 60)
     assert [problem.definition for problem in outcome.problems] == ["TaskDefinition/encoder"]
     assert [problem.reason for problem in outcome.unprepared] == ["not_ready"]
 
@@ -77,9 +80,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("handler", "reason"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
-async def test_a_fault_that_will_not_pass_is_named(stand_in: Start, fleet_of: Make, handler: object, reason: str) -> None:
+async def test_a_fault_that_will_not_pass_is_named(
+    stand_in: Start, fleet_of: Make, handler: object, reason: str
+) -> None:
     one = await stand_in(handlers={"/prepare": handler})
-    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[one]), "ns", REQUEST, Deadline.after(3600)), 10)
+    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[one]), "ns", REQUEST, Deadline.after(3600)), 60)
     (problem,) = outcome.unprepared
     assert (problem.service, problem.endpoint, problem.reason) == ("gateway", one.address, reason)
     assert not outcome.is_prepared
@@ -102,7 +107,7 @@ async def test_a_replica_out_of_reach_is_tried_until_it_answers(stand_in: Start,
 
 async def test_a_replica_out_of_reach_is_named_when_the_deadline_passes(stand_in: Start, fleet_of: Make) -> None:
     one, dead = await stand_in(), await stand_in(handlers={"/prepare": always(503)})
-    outcome = await prepare(fleet_of(gateway=[one, dead]), "ns", REQUEST, Deadline.after(0.2))
+    outcome = await prepare(fleet_of(gateway=[one, dead]), "ns", REQUEST, Rounds(8))
     assert not outcome.is_prepared
     assert [str(p) for p in outcome.unprepared] == [
         f"gateway/{dead.address} ({dead.address}): not_ready: it answered 503 (it cannot reach the API server)"
@@ -136,7 +141,7 @@ async def test_one_that_goes_away_is_not_waited_for(
 ) -> None:
     one, dead = await stand_in(), await stand_in(handlers={"/prepare": always(503)})
     list_as(monkeypatch, lambda n: [as_pod("gateway", one)] + ([as_pod("gateway", dead)] if n < 2 else []))
-    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[one]), "ns", REQUEST, Deadline.after(3600)), 10)
+    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[one]), "ns", REQUEST, Deadline.after(3600)), 60)
     assert outcome.is_prepared
     assert outcome.replicas == 1
 
@@ -145,7 +150,7 @@ async def test_optional_services_are_told_once_and_not_waited_for(stand_in: Star
     one, dead, bad = await stand_in(), await stand_in(handlers={"/prepare": always(503)}), await stand_in()
     bad.handlers |= cannot(LLM)
     fleet = fleet_of(gateway=[one], cache={"replicas": [dead, bad], "required": False})
-    outcome = await asyncio.wait_for(prepare(fleet, "ns", REQUEST, Deadline.after(3600)), 10)
+    outcome = await asyncio.wait_for(prepare(fleet, "ns", REQUEST, Deadline.after(3600)), 60)
     assert outcome.is_prepared
     assert outcome.problems == []
     assert {(p.service, p.reason) for p in outcome.ignored} == {("cache", "not_ready"), ("cache", "refused")}
@@ -155,7 +160,7 @@ async def test_optional_services_are_told_once_and_not_waited_for(stand_in: Star
 
 async def test_a_service_with_too_few_replicas_is_named(stand_in: Start, fleet_of: Make) -> None:
     fleet = fleet_of(gateway={"replicas": [await stand_in()], "min_replicas": 2})
-    outcome = await prepare(fleet, "ns", REQUEST, Deadline.after(0.3))
+    outcome = await prepare(fleet, "ns", REQUEST, Rounds(2))
     assert not outcome.is_prepared
     assert outcome.missing == [
         "gateway: found 1 replicas in its list of addresses, at least 2 expected; correct its discovery, or say "
@@ -170,7 +175,9 @@ async def test_replicas_with_other_contents_are_counted_by_digest(stand_in: Star
 
 
 async def test_an_outcome_stays_small(stand_in: Start, fleet_of: Make) -> None:
-    many = [ENCODER.model_copy(update={"definition": f"TaskDefinition/t{n}", "message": "x" * 9000}) for n in range(300)]
+    many = [
+        ENCODER.model_copy(update={"definition": f"TaskDefinition/t{n}", "message": "x" * 9000}) for n in range(300)
+    ]
     fleet = fleet_of(gateway=[await stand_in(handlers=cannot(*many)) for _ in range(30)])
     outcome = await prepare(fleet, "ns", REQUEST, Deadline.after(10))
     assert outcome.problem_count == 300

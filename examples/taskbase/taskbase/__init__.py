@@ -76,7 +76,10 @@ _runner: ContextVar[Callable[[UnitTask, Payload], Payload]] = ContextVar("taskba
 
 @contextmanager
 def run_units_with(runner: Callable[[UnitTask, Payload], Payload]) -> Iterator[None]:
-    """Have unit tasks run by `runner` instead of in place: a gateway sends them to the service that executes them."""
+    """Have unit tasks run by `runner` instead of in place: a gateway sends them to the service that executes them.
+
+    The runner returns what `UnitTask.invoke` answered over there, its ``version`` included.
+    """
     token = _runner.set(runner)
     try:
         yield

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
@@ -18,9 +20,11 @@ func dockerfileFindings(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	source := llb.NewSourceMap(nil, path, "Dockerfile", text)
+	source.Definition = &llb.Definition{}
 	results, err := dockerfile2llb.DockerfileLint(context.Background(), text, dockerfile2llb.ConvertOpt{
 		MetaResolver: noRegistry{},
-		SourceMap:    llb.NewSourceMap(nil, path, "Dockerfile", text),
+		SourceMap:    source,
 	})
 	if err != nil {
 		return nil, err
@@ -35,12 +39,16 @@ func dockerfileFindings(path string) ([]byte, error) {
 	return json.Marshal(findings)
 }
 
-// noRegistry answers for every base image with an empty configuration: none is asked for.
+// noRegistry answers for every image that is pinned by a tag with an empty configuration: no registry is asked. A mistyped
+// stage counts as an image, so it is found here as well.
 type noRegistry struct{}
 
 func (noRegistry) ResolveImageConfig(
 	_ context.Context, reference string, _ sourceresolver.Opt,
 ) (string, digest.Digest, []byte, error) {
+	if strings.HasSuffix(reference, ":latest") {
+		return "", "", nil, fmt.Errorf("%s is neither a stage nor an image with a tag", reference)
+	}
 	config := []byte(`{"architecture":"amd64","os":"linux","config":{}}`)
 	return reference, digest.FromBytes(config), config, nil
 }

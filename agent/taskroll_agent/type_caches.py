@@ -1,0 +1,74 @@
+"""What `typing` and pydantic remember of a dropped generation's classes, and would keep it in memory by.
+
+`typing` caches ``Optional[X]`` and the like in bounded LRU caches: up to 128 entries per form, each of which keeps the
+class X, by its methods the globals of X's module, and by them the whole generation.
+
+pydantic keeps ``Model[int]`` in a dictionary with weak values but strong keys ``(Model, (int,), …)``. Where a module
+refers to ``Model[int]`` and Model has a method, the key keeps the value alive: such an entry never goes. In an ordinary
+program modules live for ever and nobody notices.
+
+Both are only caches: what is asked for again is made again. Neither has a public way to forget, so all of this is
+careful to do nothing where the internals look different.
+"""
+
+import logging
+import threading
+import typing
+import weakref
+from contextvars import ContextVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from pydantic._internal import _generics
+
+if TYPE_CHECKING:
+    from .module_set import ModuleSet
+
+_log = logging.getLogger(__name__)
+
+_lock = threading.Lock()
+_dropped: "weakref.WeakSet[ModuleSet]" = weakref.WeakSet()
+"""Dropped, but still in memory: looked at again each time, since code of theirs that runs on may fill the caches
+anew."""
+
+
+def forget(modules: "ModuleSet") -> None:
+    """Take the classes of a generation that nobody uses any more out of the caches."""
+    for cleanup in getattr(typing, "_cleanups", ()):  # what CPython's own test suite clears them by
+        cleanup()
+    with _lock:
+        _dropped.add(modules)
+        dropped = list(_dropped)
+    try:
+        _forget_generic_models(dropped)
+    except Exception:  # noqa: BLE001  internals of another library; at worst some memory stays
+        _log.debug("pydantic's cache of generic models could not be looked through", exc_info=True)
+
+
+def _forget_generic_models(dropped: "list[ModuleSet]") -> None:
+    cache: Any = getattr(_generics, "_GENERIC_TYPES_CACHE", None)
+    if isinstance(cache, ContextVar):  # pydantic 2.11 to 2.13 has one per context
+        cache = typing.cast("ContextVar[Any]", cache).get(None)
+    if cache is None:
+        return
+    for key in list(cache.keys()):
+        if any(_mentions(modules, key) for modules in dropped):
+            cache.pop(key, None)
+
+
+def _mentions(modules: "ModuleSet", what: Any) -> bool:
+    """Whether a cache key, or anything in it, is a class of these modules or inherits from one."""
+    if isinstance(what, type) and not typing.get_args(what):
+        return any(_is_of(modules, base) for base in what.__mro__)
+    parts = typing.cast("tuple[Any, ...]", what if isinstance(what, tuple) else typing.get_args(what))
+    return any(_mentions(modules, part) for part in parts)
+
+
+def _is_of(modules: "ModuleSet", cls: type[Any]) -> bool:
+    module = modules.table.get(cls.__module__)
+    if module is None:
+        return False
+    try:
+        return attrgetter(cls.__qualname__)(module) is cls
+    except AttributeError:  # made inside a function, or parametrised: its bases tell
+        return False

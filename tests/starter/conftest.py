@@ -1,0 +1,149 @@
+"""Fixtures of the starter's tests: the real stack with a real worker, a namespace per test, the real command line."""
+
+import os
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from starter.client import TaskrollClient, open_client
+from starter.settings import Settings
+from taskroll.cluster.connection import Cluster
+from taskroll.cluster.kubeconfig import ClusterSettings
+from taskroll.cluster.manifests import DEV_FOLDERS, install
+from taskroll.devstack import StackInfo
+from taskroll.services.configuration_file import parse_services
+from worker.settings import WorkerSettings
+from worker.wiring import connect, create_worker
+
+from .place import Place
+
+TOKEN_VARIABLE = "TASKROLL_STARTER_TESTS_TOKEN"
+# No service has to have a replica: what replicas do is for the tests of the saga.
+SERVICES = {
+    "services": [
+        {
+            "name": "gateway",
+            "discovery": {"type": "pods", "labels": {"app": "gateway"}},
+            "strategy": "agent",
+            "port": 18080,
+            "token": {"env": TOKEN_VARIABLE},
+            "min_replicas": 0,
+        }
+    ]
+}
+
+
+@pytest.fixture(scope="session")
+async def installed(stack: StackInfo) -> StackInfo:
+    """The stack with taskroll's and Cornserve's CRDs."""
+    async with await _admin(stack) as cluster:
+        await install(cluster, "taskroll-starter-tests", folders=DEV_FOLDERS)
+    return stack
+
+
+@pytest.fixture(scope="session")
+async def working_queue(installed: StackInfo) -> AsyncGenerator[str]:
+    """A task queue that a real worker polls, for all namespaces."""
+    queue = f"starter-{secrets.token_hex(4)}"
+    os.environ[TOKEN_VARIABLE] = "agent-token-of-the-starter-tests"
+    settings = WorkerSettings(
+        task_queue=queue,
+        temporal_address=installed.temporal_address,
+        kubeconfig=installed.kubeconfig,
+        context="admin",
+        graceful_shutdown_timeout=1,
+    )
+    services = parse_services(yaml.safe_dump(SERVICES), "services of the starter's tests")
+    async with connect(settings, services) as connections, create_worker(connections, settings):
+        yield queue
+
+
+@pytest.fixture
+async def idle_place(installed: StackInfo) -> Place:
+    """A namespace whose task queue nobody polls."""
+    return await _place(installed, f"idle-{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+async def place(installed: StackInfo, working_queue: str) -> Place:
+    """A namespace with a worker."""
+    return await _place(installed, working_queue)
+
+
+@pytest.fixture
+async def client(place: Place) -> AsyncGenerator[TaskrollClient]:
+    """A client in this process, of the same namespace as the command line."""
+    async with open_client(place.settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def idle_client(idle_place: Place) -> AsyncGenerator[TaskrollClient]:
+    """A client of a namespace whose task queue nobody polls."""
+    async with open_client(idle_place.settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a task package and returns its folder: ``package(1)``, ``package(2, tasks=("Echo", "Shout"))``."""
+
+    def write(version: int | str, tasks: tuple[str, ...] = ("Echo",)) -> Path:
+        folder = tmp_path / "probe_tasks"
+        (tmp_path / "base").mkdir(exist_ok=True)
+        (tmp_path / "base" / "probe_base.py").write_text(
+            "class Unit: ...\nclass Composite: ...\nclass Describes: ...\n"
+        )
+        (tmp_path / "pyproject.toml").write_text(
+            '[tool.taskroll]\nsearch_paths = ["base"]\n[tool.taskroll.bases]\n'
+            'unit_task = ["probe_base.Unit"]\ncomposite_task = ["probe_base.Composite"]\n'
+            'descriptor = ["probe_base.Describes"]\n'
+        )
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("*.py"):
+            old.unlink()
+        (folder / "__init__.py").touch()
+        for name in tasks:
+            source = f"from probe_base import Unit\n\n\nclass {name}(Unit):\n    VERSION = {version!r}\n"
+            (folder / f"{name.lower()}.py").write_text(source)
+        return folder
+
+    return write
+
+
+async def _admin(stack: StackInfo) -> Cluster:
+    return await Cluster.connect(ClusterSettings(kubeconfig=str(stack.kubeconfig), context="admin"))
+
+
+async def _place(stack: StackInfo, queue: str) -> Place:
+    namespace = f"starter-{secrets.token_hex(4)}"
+    async with await _admin(stack) as cluster:
+        await install(cluster, namespace, folders=("rbac",))
+    settings = Settings(
+        namespace=namespace,
+        kubeconfig=str(stack.kubeconfig),
+        context="admin",
+        temporal_address=stack.temporal_address,
+        task_queue=queue,
+    )
+    return Place(settings, stack, _environ(settings))
+
+
+def _environ(settings: Settings) -> dict[str, str]:
+    """The environment of the command: nothing of the machine's own Temporal or Kubernetes set-up."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL", "TASKROLL", "KUBE"))}
+    ours: dict[str, Any] = {
+        "TASKROLL_NAMESPACE": settings.namespace,
+        "TASKROLL_TASK_QUEUE": settings.task_queue,
+        "TASKROLL_CONTEXT": settings.context,
+        "KUBECONFIG": settings.kubeconfig,
+        "TEMPORAL_ADDRESS": settings.temporal_address,
+        "TASKROLL_BY": "tester",
+        "HOME": "/nonexistent",
+        "COLUMNS": "100",
+    }
+    return {**{k: v for k, v in kept.items() if k not in ("NO_COLOR", "FORCE_COLOR")}, **ours}

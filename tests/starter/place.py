@@ -1,0 +1,105 @@
+"""A namespace of one test, and the command line that works in it."""
+
+import asyncio
+import json
+import secrets
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import CustomObjectsApi
+
+from starter.client import open_client
+from starter.package_request import DeployOptions
+from starter.settings import Settings
+from starter.update_view import UpdateView
+from taskroll.devstack import StackInfo
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def document(self) -> Any:
+        """Stdout as the one JSON document that it has to be."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Place:
+    """A namespace of one test, and the settings that reach it."""
+
+    settings: Settings
+    stack: StackInfo
+    environ: dict[str, str]
+
+    async def run(self, *arguments: str, **environ: str) -> Ran:
+        """Run ``taskroll`` as a process of its own."""
+        process = await self.start(*arguments, **environ)
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return Ran(process.returncode, out.decode(), err.decode())
+
+    async def start(self, *arguments: str, **environ: str) -> asyncio.subprocess.Process:
+        """Start ``taskroll``; its output is piped."""
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "starter.cli.main",
+            *arguments,
+            cwd=ROOT,
+            env={**self.environ, **environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def deployed(self, folder: Path, request_id: str = "") -> UpdateView:
+        """Deploy a package by the client in this process, for what a test has before it begins; wait for the end."""
+        options = DeployOptions(request_id or f"made-{secrets.token_hex(4)}", "somebody")
+        async with open_client(self.settings) as client:
+            found = await client.package_request(folder, options)
+            await client.submit(found.request)
+            return await client.wait(options.request_id)
+
+    async def create_instance(self, class_name: str, name: str = "instance-1") -> None:
+        """Register an instance of a task."""
+        body = {
+            "apiVersion": "cornserve.ai/v1",
+            "kind": "UnitTaskInstance",
+            "metadata": {"name": name},
+            "spec": {"definitionRef": class_name, "config": {}, "executionDescriptorName": "none"},
+        }
+        api = await kube_config.new_client_from_config(str(self.stack.kubeconfig), context="admin")
+        try:
+            await CustomObjectsApi(api).create_namespaced_custom_object(
+                "cornserve.ai", "v1", self.settings.namespace, "unittaskinstances", body
+            )
+        finally:
+            await api.close()
+
+
+async def line_with(stream: asyncio.StreamReader | None, text: str) -> str:
+    """Read lines until one holds the text, and return it."""
+    assert stream is not None
+    while line := (await stream.readline()).decode():
+        if text in line:
+            return line
+    raise AssertionError(f"the output ended without {text!r}")
+
+
+async def interrupt(process: asyncio.subprocess.Process) -> Ran:
+    """What Ctrl-C does, and how the command ends."""
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
