@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from taskroll.cluster.commit_release import ReleaseOrder, commit_release
+from taskroll.cluster.commit_release import ReleaseOrder, commit_release, find_commit
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.requests import read_request
@@ -30,7 +30,9 @@ class CommitRelease:
         async with running("commit", step) as progress:
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             request = await read_request(self.cluster, step.namespace, step.request_id)
-            await self.services.prepare(step.namespace, plan, seconds_left(step.budget), progress)
+            if await find_commit(self.cluster, step.namespace, step.request_id, request.origin) is None:
+                # Once it is committed, replicas have left what they prepared: they would keep a second one for nothing.
+                await self.services.prepare(step.namespace, plan, seconds_left(step.budget), progress)
             committed = await commit_release(
                 self.cluster,
                 step.namespace,

@@ -69,7 +69,9 @@ class PlanUpdate:
         changes = make_changes(keys, wanted, contents, live)
         after = contents_after(live.contents, changes, contents)
         extent = await asyncio.to_thread(extent_of, changes, live.contents, after)
-        warnings = await asyncio.to_thread(refuse_bad_sources, after, extent)
+        warnings = await asyncio.to_thread(
+            refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules
+        )
         await dry_run_changes(self.cluster, step.namespace, changes, contents, request_id=step.request_id)
         return Plan(
             request_id=step.request_id,

@@ -18,7 +18,7 @@ from taskroll.models.steps import FenceInput, FenceResult
 from .live_state import is_plan_current
 from .step import Progress, running, seconds_left
 
-POLL_INTERVAL = 1.0
+POLL_INTERVAL = 0.5
 """Seconds between two looks at the line; a ticket goes stale after 60."""
 
 

@@ -27,4 +27,7 @@ class VerifyServices:
         async with running("verify", step) as progress:
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             outcome = await self.services.verify(step, plan, seconds_left(step.budget), progress)
-            return VerifyResult(replicas=outcome.replicas, mixed_version_window_ms=outcome.mixed_version_window_ms)
+            window = outcome.mixed_version_window_ms
+            return VerifyResult(
+                replicas=outcome.replicas, mixed_version_window_ms=round(window, 1) if window is not None else None
+            )

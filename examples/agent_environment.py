@@ -25,7 +25,7 @@ async def agent_environment(stack: StackInfo, folder: Path, namespace: str, api:
     kubeconfig: dict[str, Any] = yaml.safe_load(stack.kubeconfig.read_text())
     authority = folder / "kube-ca.crt"
     authority.write_bytes(base64.b64decode(kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"]))
-    request = {"spec": {"audiences": [], "expirationSeconds": TOKEN_SECONDS}}
+    request: Any = {"spec": {"audiences": [], "expirationSeconds": TOKEN_SECONDS}}
     issued: Any = await CoreV1Api(api).create_namespaced_service_account_token(ACCOUNT, namespace, request)
     token = folder / "agent-token"
     token.touch(mode=0o600)

@@ -14,9 +14,17 @@ ROOT = Path(__file__).parents[1]
 END_GRACE = 5.0
 """Seconds that a process gets between SIGTERM and SIGKILL."""
 
+LINE_LIMIT = 4 * 1024 * 1024
+"""Bytes of a line that a process writes."""
+
 
 async def start_process(
-    command: Sequence[str | Path], log: Path, environment: Mapping[str, str], *, merged: bool = False
+    command: Sequence[str | Path],
+    log: Path,
+    environment: Mapping[str, str],
+    *,
+    merged: bool = False,
+    takes_orders: bool = False,
 ) -> asyncio.subprocess.Process:
     """Start a program whose stdout is a pipe to read. Call it in the main thread: the kernel watches that one.
 
@@ -25,16 +33,18 @@ async def start_process(
         log: Where its stderr goes, appended.
         environment: All of it; nothing is inherited.
         merged: Send stderr to the pipe as well, in the order of the writes.
+        takes_orders: Give it a pipe as stdin, instead of nothing.
     """
     with log.open("ab") as stream:
         return await asyncio.create_subprocess_exec(
             *dies_with_parent(),
             *map(str, command),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if takes_orders else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT if merged else stream,
             env=dict(environment),
             cwd=ROOT,
+            limit=LINE_LIMIT,
             # A Ctrl-C in the terminal is for the demo, which then ends its processes in order.
             start_new_session=True,
         )

@@ -27,11 +27,11 @@ class Pods:
 
     async def create(self, service: str, name: str, address: str) -> Pod:
         """A Pod with the label ``app: SERVICE`` and that address, not ready yet."""
-        manifest = {
+        manifest: Any = {
             "metadata": {"name": name, "labels": {"app": service}},
             "spec": {"containers": [{"name": "service", "image": "examples/service"}]},
         }
-        created = await self._core.create_namespaced_pod(self._namespace, manifest)
+        created: Any = await self._core.create_namespaced_pod(self._namespace, manifest)
         pod = Pod(service, name, created.metadata.uid, address)
         await self.set_ready(pod, False)
         return pod

@@ -42,7 +42,7 @@ class ReadyReplicas:
                 await asyncio.sleep(PAUSE)
 
     async def _follow_once(self) -> None:
-        listed = await self._core.list_namespaced_pod(self._namespace, label_selector=self._selector)
+        listed: Any = await self._core.list_namespaced_pod(self._namespace, label_selector=self._selector)
         self._ready = defaultdict(dict)
         for pod in listed.items:
             self._take(pod, gone=False)
@@ -53,6 +53,7 @@ class ReadyReplicas:
             label_selector=self._selector,
             resource_version=listed.metadata.resource_version,
         ) as events:
+            event: Any
             async for event in events:
                 self._take(event["object"], gone=event["type"] == "DELETED")
 

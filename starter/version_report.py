@@ -1,11 +1,13 @@
 """Which version each replica really runs: asked of a worker, which has the network and the tokens to ask."""
 
+import asyncio
 import uuid
 from datetime import timedelta
+from typing import Any
 
-from temporalio.client import WorkflowFailureError
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from taskroll.models.errors import ServiceUnavailable
 from taskroll.models.versions import VersionReport
@@ -17,6 +19,8 @@ REPORT_TIMEOUT = timedelta(seconds=90)
 """For all replicas: the worker gives up on one that does not answer long before."""
 PICKUP_TIMEOUT = timedelta(seconds=10)
 """Until a worker has taken the question up."""
+UNSEEN_WORKER_TIMEOUT = timedelta(seconds=3)
+"""The same where Temporal has seen no worker lately."""
 
 
 async def ask_versions(settings: Settings, temporal: TemporalConnection) -> VersionReport:
@@ -39,14 +43,25 @@ async def ask_versions(settings: Settings, temporal: TemporalConnection) -> Vers
                 static_summary="which version each replica runs",
                 rpc_timeout=RPC_TIMEOUT,
             )
-        seen = await temporal.last_poll()
-        return await handle.result(rpc_timeout=REPORT_TIMEOUT if seen else PICKUP_TIMEOUT)
+        answer = asyncio.ensure_future(handle.result())
+        try:
+            pickup = PICKUP_TIMEOUT if await temporal.last_poll() else UNSEEN_WORKER_TIMEOUT
+            await asyncio.wait([answer], timeout=pickup.total_seconds())
+            if not answer.done() and not await _is_taken_up(handle):
+                raise await temporal.no_worker(pickup, "read the versions")
+            # Its own execution time-out ends it: no worker could answer for longer.
+            return await answer
+        finally:
+            answer.cancel()
     except WorkflowFailureError as error:
         raise ServiceUnavailable(f"the versions could not be read: {_said(error)}") from error
     except RPCError as error:
-        if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
-            raise await temporal.no_worker(PICKUP_TIMEOUT, "read the versions") from error
         raise ServiceUnavailable(f"the versions could not be read: {error.message}") from error
+
+
+async def _is_taken_up(handle: WorkflowHandle[Any, VersionReport]) -> bool:
+    """Whether a worker has begun with it: else its history holds only the start and the first task that waits."""
+    return (await handle.describe(rpc_timeout=RPC_TIMEOUT)).history_length > 2
 
 
 def _said(error: WorkflowFailureError) -> str:

@@ -1,6 +1,6 @@
 """How a plan follows from a request and the live state. Pure: reads nothing, writes nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from taskroll_agent.contracts import DefinitionContent, DefinitionKey, ReleaseEntry
@@ -151,8 +151,13 @@ def _imported_by(graph: ImportGraph, modules: Iterable[str]) -> set[str]:
     return reached
 
 
-def refuse_bad_sources(after: Mapping[str, DefinitionContent], extent: Extent) -> list[str]:
+def refuse_bad_sources(
+    after: Mapping[str, DefinitionContent], extent: Extent, provided: Collection[str] = ()
+) -> list[str]:
     """Check the sources of the closure, without running any of them. What is wrong elsewhere was so before.
+
+    Args:
+        provided: modules of the tasks' packages that services have installed themselves.
 
     Returns:
         Warnings, one line each.
@@ -161,7 +166,7 @@ def refuse_bad_sources(after: Mapping[str, DefinitionContent], extent: Extent) -
         InvalidSource: with all errors found in the closure.
     """
     scope = [after[key].key for key in extent.closure if key in after]
-    problems = check_sources(after.values(), scope=scope)
+    problems = check_sources(after.values(), scope=scope, provided=provided)
     found = [str(problem) for problem in errors(problems)]
     if found:
         raise InvalidSource(f"definitions: {len(found)} problems in the sources", details=found)

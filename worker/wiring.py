@@ -40,6 +40,9 @@ from .settings import WorkerSettings
 
 WORKFLOWS: Sequence[type] = (TaskUpdateWorkflow, TaskVersionsWorkflow)
 
+STICKY_TIMEOUT = timedelta(seconds=3)
+"""How long a workflow waits for the worker that last ran it, when that one died; the SDK's default is 10 s."""
+
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 """A cancel reaches an activity with the answer to its heartbeat, so heartbeats are not held back for longer."""
 
@@ -144,6 +147,7 @@ def create_worker(
         workflows=WORKFLOWS,
         activities=create_activities(connections),
         interceptors=interceptors,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_timeout),
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from taskroll.models.names import workflow_id
     from taskroll.models.plan import PlanSummary
     from taskroll.models.request import UpdateInput
-    from taskroll.models.status import Decision, Outcome, Phase, Step, StepName, StepState, UpdateStatus
+    from taskroll.models.status import Decision, Outcome, Step, StepName, UpdateStatus
     from taskroll.models.steps import (
         CheckInput,
         CommitResult,
@@ -38,13 +38,14 @@ with workflow.unsafe.imports_passed_through():
         PlanInput,
         PlannedStep,
         ReleaseStep,
+        StepResult,
         UpdateRef,
     )
 
 from .approval import Approval
 from .compensations import Compensations, failure_message
-from .current_details import render
-from .search_attributes import PHASE
+from .shielding import cancelled_when, shielded
+from .status_board import StatusBoard
 
 # How long steps may take that no policy of the request bounds, and how activities are retried. Retries are without a
 # count: what bounds a step is its budget, so that a worker or an API server that is away for a while costs no update.
@@ -65,7 +66,9 @@ MAX_PLANS = 20
 REJECTING_CODES = {InvalidRequest.code, InvalidSource.code, RefusedByCluster.code, UnknownRelease.code}
 """Failures of the plan that mean: the request is wrong. Nothing had been touched."""
 
-Result = TypeVar("Result")
+UNNAMED = "somebody who gave no name"
+
+Result = TypeVar("Result", bound=StepResult)
 
 
 @workflow.defn(name="TaskUpdate")
@@ -87,16 +90,22 @@ class TaskUpdateWorkflow:
         self._is_cancelled = False
         self._resume: ResumeInput | None = None
         self._compensating_until: float | None = None
-        self._status = UpdateStatus(
-            request_id=request.request_id,
-            namespace=request.namespace,
-            request_digest=request.request_digest,
-            requested_by=request.requested_by,
-            reason=request.reason,
-            git_commit=request.git_commit,
-            started_at=workflow.now(),
+        self._board = StatusBoard(
+            UpdateStatus(
+                request_id=request.request_id,
+                namespace=request.namespace,
+                request_digest=request.request_digest,
+                requested_by=request.requested_by,
+                reason=request.reason,
+                git_commit=request.git_commit,
+                started_at=workflow.now(),
+            )
         )
         self._status.decisions = self._approval.decisions
+
+    @property
+    def _status(self) -> UpdateStatus:
+        return self._board.status
 
     async def _update(self) -> Outcome:
         while True:
@@ -120,14 +129,14 @@ class TaskUpdateWorkflow:
     async def run(self, request: UpdateInput) -> UpdateStatus:
         failure: BaseException | None = None
         try:
-            outcome = await self._unless_aborted(self._update())
+            outcome = await cancelled_when(lambda: self._abort is not None, self._update())
         except (Exception, asyncio.CancelledError) as error:
             # Anything else is a bug: it must not roll back, but leave the workflow task failing for a fixed worker.
             if not (isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error)):
                 raise
             failure = error
             outcome = self._outcome_of(error)
-        await self._shielded(self._settle(outcome))
+        await shielded(self._settle(outcome))
         await workflow.wait_condition(workflow.all_handlers_finished)
         if failure is not None and self._status.outcome == "rolled_back":
             if self._is_cancelled:
@@ -135,15 +144,20 @@ class TaskUpdateWorkflow:
             raise ApplicationError(self._status.message, type="RolledBack", non_retryable=True) from failure
         return self._status.model_copy(update={"plan": None})
 
-    # What people say to a running update.
+    # What people say to a running update. A signal without input would fail the workflow task for good if its handler
+    # required one. An approval without a name counts for nothing; stopping in need must work all the same.
 
     @workflow.signal
-    def approve(self, vote: Vote) -> None:
-        self._approval.take(DecisionInput(decision="approved", **vote.model_dump()), workflow.now())
+    def approve(self, vote: Vote | None = None) -> None:
+        self._vote("approved", vote)
 
     @workflow.signal
-    def reject(self, vote: Vote) -> None:
-        self._approval.take(DecisionInput(decision="rejected", **vote.model_dump()), workflow.now())
+    def reject(self, vote: Vote | None = None) -> None:
+        self._vote("rejected", vote)
+
+    def _vote(self, decision: Literal["approved", "rejected"], vote: Vote | None) -> None:
+        if vote is not None:
+            self._approval.take(DecisionInput(decision=decision, **vote.model_dump()), workflow.now())
 
     @workflow.update
     def decide(self, wish: DecisionInput) -> Decision:
@@ -157,13 +171,13 @@ class TaskUpdateWorkflow:
         self._approval.validate(wish)
 
     @workflow.signal
-    def abort(self, wish: AbortInput) -> None:
-        self._abort = self._abort or wish
+    def abort(self, wish: AbortInput | None = None) -> None:
+        self._abort = self._abort or wish or AbortInput(by=UNNAMED)
 
     @workflow.signal
-    def resume(self, wish: ResumeInput) -> None:
+    def resume(self, wish: ResumeInput | None = None) -> None:
         if self._status.outcome == "needs_operator":
-            self._resume = wish
+            self._resume = wish or ResumeInput(by=UNNAMED)
 
     @workflow.query
     def status(self) -> UpdateStatus:
@@ -187,7 +201,7 @@ class TaskUpdateWorkflow:
                 type="ForeignWrite",
                 non_retryable=True,
             )
-        self._enter("planning")
+        self._board.enter("planning")
         plan = await self._step(
             "plan",
             PlanUpdate.run,
@@ -207,9 +221,12 @@ class TaskUpdateWorkflow:
         if self._policy.approval == "none":
             return True
         self._approval.open(plan)
-        self._enter("awaiting-approval", f"waits for an approval of plan {plan.number} ({plan.digest[:19]}…)")
-        self._status.waiting_for = ["an approver: taskroll approve " + self._request.request_id]
-        step = self._begin("approval")
+        self._board.enter(
+            "awaiting-approval",
+            f"waits for an approval of plan {plan.number} ({plan.digest[:19]}…)",
+            waiting_for=[f"an approver: taskroll approve {self._request.request_id}"],
+        )
+        step = self._board.begin("approval")
         try:
             await workflow.wait_condition(
                 lambda: self._approval.taken is not None,
@@ -217,45 +234,46 @@ class TaskUpdateWorkflow:
                 timeout_summary="approval deadline",
             )
         except TimeoutError:
-            self._end(step, "failed", "nobody decided in time")
+            self._board.end(step, "failed", "nobody decided in time")
             self._status.message = f"nobody approved or rejected it within {self._policy.approval_timeout:g} s"
             return False
         except asyncio.CancelledError:
-            self._end(step, "cancelled")
+            self._board.end(step, "cancelled")
             raise
         finally:
             self._status.waiting_for = []
         taken = self._approval.taken
         assert taken is not None
-        self._end(step, "done", f"{taken.decision} by {taken.by}")
+        self._board.end(step, "done", f"{taken.decision} by {taken.by}")
         if taken.decision == "rejected":
             self._status.message = f"rejected by {taken.by}: {taken.reason or '(no reason given)'}"
         return taken.decision == "approved"
 
     async def _raise_fence(self, plan: PlanSummary) -> bool:
-        self._enter("draining")
+        self._board.enter("draining")
         budget = timedelta(seconds=self._policy.fence_timeout)
         fence = FenceInput(**self._planned(plan, budget), wait=False, keep_on_drift=self._policy.approval == "none")
         result: FenceResult = await self._step("fence", RaiseFence.run, fence, budget)
         if not result.held and not result.drifted:
-            self._status.message = "waits in line behind an overlapping update"
-            self._status.waiting_for = [f"update {other}" for other in result.ahead]
+            self._board.wait_for(
+                [f"update {other}" for other in result.ahead], "waits in line behind an overlapping update"
+            )
             waiting = fence.model_copy(update={"wait": True})
             result = await self._step("fence", RaiseFence.run, waiting, budget)
-        self._status.waiting_for = [f"instance {instance}" for instance in result.instances]
-        self._status.message = ""
+        self._board.wait_for(
+            [f"instance {instance}" for instance in result.instances],
+            f"waits for {len(result.instances)} live instances to finish" if result.instances else "",
+        )
         return not result.drifted
 
     async def _check_unregistered(self, plan: PlanSummary) -> None:
         budget = timedelta(seconds=self._policy.drain_timeout)
-        if self._status.waiting_for:
-            self._status.message = f"waits for {len(self._status.waiting_for)} live instances to finish"
         check = CheckInput(**self._planned(plan, budget), refuse=self._policy.drain == "refuse")
         await self._step("check", CheckUnregistered.run, check, budget)
-        self._status.waiting_for = []
+        self._board.wait_for([])
 
     async def _stage(self, plan: PlanSummary) -> None:
-        self._enter("applying")
+        self._board.enter("applying")
         await self._step("stage", StageRevisions.run, self._planned_step(plan, STAGE_BUDGET), STAGE_BUDGET)
 
     async def _prepare(self, plan: PlanSummary) -> None:
@@ -317,7 +335,7 @@ class TaskUpdateWorkflow:
             if outcome == "completed":
                 self._compensations.clear()
             elif outcome == "rolled_back":
-                self._enter("rolling-back", self._status.message)
+                self._board.enter("rolling-back", self._status.message)
                 failed = await self._compensations.run()
             if not failed:
                 try:
@@ -341,8 +359,8 @@ class TaskUpdateWorkflow:
             }
         )
         await self._record(ended, keep_fence=False)
-        self._status = ended.model_copy(update={"plan": self._status.plan})
-        self._show(outcome)
+        self._board.status = ended.model_copy(update={"plan": self._status.plan})
+        self._board.show(outcome)
 
     async def _park(self, failed: dict[str, str]) -> None:
         """«Needs operator»: the fence stays up until somebody resumes."""
@@ -353,7 +371,7 @@ class TaskUpdateWorkflow:
             f"{self._status.message or 'the update'}; could not be finished: {reasons}. The fence stays up. "
             f"When the cause is gone: taskroll resume {self._request.request_id}"
         )
-        self._enter("needs-operator", self._status.message)
+        self._board.enter("needs-operator", self._status.message)
         workflow.logger.error("update needs an operator", extra={"request_id": self._request.request_id})
         try:
             await self._record(self._status.model_copy(update={"plan": None}), keep_fence=True)
@@ -407,7 +425,7 @@ class TaskUpdateWorkflow:
         budget: timedelta,
     ) -> Result:
         """Run one activity as a step: shown, timed, and stopped by a cancel even where the activity completed."""
-        step = self._begin(name)
+        step = self._board.begin(name)
         try:
             result: Result = await workflow.execute_activity_method(
                 activity,
@@ -420,65 +438,15 @@ class TaskUpdateWorkflow:
             )
         except (Exception, asyncio.CancelledError) as error:
             cancelled = isinstance(error, asyncio.CancelledError) or self._is_stopped()
-            self._end(step, "cancelled" if cancelled else "failed", failure_message(error))
+            self._board.end(step, "cancelled" if cancelled else "failed", failure_message(error))
             raise
-        self._end(step, "done", _detail(result))
+        self._board.end(step, "done", result.in_words())
         if self._compensating_until is None and self._is_stopped():
             raise asyncio.CancelledError("stopped after step " + name)
         return result
 
     def _is_stopped(self) -> bool:
         return self._abort is not None or workflow.cancellation_reason() is not None
-
-    async def _unless_aborted(self, body: Awaitable[Outcome]) -> Outcome:
-        """Await the body; an abort signal cancels it."""
-        task = asyncio.ensure_future(body)
-
-        async def cancel_on_abort() -> None:
-            await workflow.wait_condition(lambda: self._abort is not None)
-            task.cancel()
-
-        watch = asyncio.ensure_future(cancel_on_abort())
-        try:
-            return await task
-        finally:
-            watch.cancel()
-
-    async def _shielded(self, body: Awaitable[None]) -> None:
-        """Await the body to its end, whatever is cancelled meanwhile."""
-        task = asyncio.ensure_future(body)
-        while not task.done():
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError:
-                continue
-        task.result()
-
-    def _begin(self, name: StepName) -> Step:
-        step = Step(name=name, started_at=workflow.now())
-        self._status.steps.append(step)
-        self._show_details()
-        return step
-
-    def _end(self, step: Step, state: StepState, detail: str = "") -> None:
-        step.state = state
-        step.ended_at = workflow.now()
-        step.detail = detail[:300]
-        self._show_details()
-
-    def _enter(self, phase: Phase, message: str = "") -> None:
-        self._status.phase = phase
-        self._status.message = message
-        self._show(phase)
-
-    def _show(self, phase: str) -> None:
-        """Phase, or at the end the outcome, as search attribute; one event, and only where it changes."""
-        if workflow.info().typed_search_attributes.get(PHASE) != phase:
-            workflow.upsert_search_attributes([PHASE.value_set(phase)])  # pyright: ignore[reportUnknownMemberType]
-        self._show_details()
-
-    def _show_details(self) -> None:
-        workflow.set_current_details(render(self._status))
 
     def _compensation_budget(self) -> timedelta:
         assert self._compensating_until is not None
@@ -525,11 +493,3 @@ _MESSAGES: dict[Outcome, str] = {
     "rejected": "rejected",
     "needs_operator": "",
 }
-
-
-def _detail(result: object) -> str:
-    """The counts of a step's result in a line."""
-    dump = getattr(result, "model_dump", None)
-    if dump is None or isinstance(result, PlanSummary):
-        return ""
-    return ", ".join(f"{name} {value}" for name, value in dump().items() if isinstance(value, int | float))

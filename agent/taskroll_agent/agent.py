@@ -20,7 +20,6 @@ from .contracts import (
     PrepareAnswer,
     PrepareRequest,
     ReleasePointer,
-    content_digest,
 )
 from .errors import AgentError, CorruptObject, LoadFailed, NotInCluster, Refused
 from .follower import Follower
@@ -59,8 +58,8 @@ class Agent:
         self._cluster: Cluster = KubeCluster(self.settings) if cluster is None else cluster
         self._assembly = Assembly(self.settings, self._cluster, self.registry)
         self._follower = Follower(self._cluster, self.registry, self._assembly)
-        self._preparing: dict[str, tuple[str, asyncio.Task[PrepareAnswer]]] = {}
-        """Request id → content digest and task of a prepare in flight."""
+        self._preparing: dict[str, asyncio.Task[PrepareAnswer]] = {}
+        """Request id → the latest prepare in flight for it."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -86,12 +85,16 @@ class Agent:
             _log.warning("not ready after %g s: %s", self.settings.start_timeout, self.problem)
 
     async def stop(self) -> None:
-        """Stop following. Classes stay in place for calls that still run; `Registry.close` takes them away too."""
+        """Stop following; loads in flight are given up. Classes stay in place for calls that still run.
+
+        `Registry.close` takes those away too.
+        """
         tasks, self._tasks, self._stopped = self._tasks, [], True
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *(task for _, task in self._preparing.values()), return_exceptions=True)
-        await self._assembly.settle()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._assembly.stop()
+        await asyncio.gather(*self._preparing.values(), return_exceptions=True)
         await self._cluster.aclose()
 
     async def __aenter__(self) -> Self:
@@ -133,13 +136,10 @@ class Agent:
         digests = await self._base() | {key: d for key, d in request.definitions.items() if d is not None}
         for key in (key for key, digest in request.definitions.items() if digest is None):
             digests.pop(key, None)
-        wanted = content_digest(digests)
-        present = self._preparing.get(request.request_id)
-        if present is None or present[0] != wanted:
-            task = asyncio.create_task(self._prepare(request.request_id, digests, started))
-            present = self._preparing[request.request_id] = (wanted, task)
-            task.add_done_callback(lambda done: self._preparation_ended(request.request_id, done))
-        return await asyncio.shield(present[1])
+        task = asyncio.create_task(self._prepare(request.request_id, digests, started))
+        self._preparing[request.request_id] = task
+        task.add_done_callback(lambda done: self._preparation_ended(request.request_id, done))
+        return await asyncio.shield(task)
 
     async def activate(self, request: ActivateRequest) -> ActivateAnswer:
         """Make the release current, or confirm that it is.
@@ -211,10 +211,10 @@ class Agent:
         except LoadFailed as error:
             seconds = time.perf_counter() - started
             return PrepareAnswer(request_id=request_id, prepared=False, problems=error.problems, seconds=seconds)
-        present = self._preparing.get(request_id)
-        if present is not None and present[1] is asyncio.current_task():
+        latest = self._preparing.get(request_id) is asyncio.current_task()
+        # Else it was aborted or asked for anew while it loaded: the answer is true, but this one is not what is kept.
+        if latest and generation is not self.registry.active.generation:
             self._assembly.prepared.put(request_id, generation)
-        # Else it was aborted, or asked for something else, while it loaded: the answer is true, but nothing is kept.
         self._assembly.trim()
         return PrepareAnswer(
             request_id=request_id,
@@ -224,7 +224,6 @@ class Agent:
         )
 
     def _preparation_ended(self, request_id: str, task: asyncio.Task[PrepareAnswer]) -> None:
-        present = self._preparing.get(request_id)
-        if present is not None and present[1] is task:
+        if self._preparing.get(request_id) is task:
             del self._preparing[request_id]
         note_error(task)

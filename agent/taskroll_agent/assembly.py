@@ -77,9 +77,12 @@ class Assembly:
         kept = {*self._registry.active.generation.digests.values(), *self._former.values()}
         self._contents.keep_only(kept.union(*(p.generation.digests.values() for p in self.prepared)))
 
-    async def settle(self) -> None:
-        """Wait for the loads in flight."""
-        await asyncio.gather(*self._loads.values(), return_exceptions=True)
+    async def stop(self) -> None:
+        """Give up the loads in flight: a process that ends does not wait for a module that may never end."""
+        loads = list(self._loads.values())
+        for task in loads:
+            task.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
 
     async def _generation(self, wanted: str, digests: dict[str, str]) -> Generation:
         at_hand = self.at_hand(wanted)

@@ -123,11 +123,18 @@ class Follower:
 
     async def listen(self) -> None:
         """Follow the pointer until cancelled."""
+        trouble: str | None = None
         async for news in self._cluster.follow_pointer():
             if isinstance(news, PointerState):
+                if trouble is not None:
+                    _log.info("the release pointer can be read again")
+                trouble = None
                 self.hear(news)
                 continue
-            _log.warning("following the release pointer: %s", news)
+            # Said once, not at each of the attempts that follow.
+            if str(news) != trouble:
+                _log.warning("the release pointer cannot be followed: %s", news)
+            trouble = str(news)
             if not self.ready.is_set():
                 self._pointer_problem = f"the release pointer cannot be read: {news}"
 

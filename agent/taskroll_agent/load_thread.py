@@ -20,6 +20,8 @@ async def run_in_thread(loading: Loading, patience: float) -> Generation:
     A daemon thread, not the loop's executor: that one belongs to the service, and a module that never ends must neither
     take one of its threads away nor hold up the end of the process.
 
+    Cancelled, it leaves the thread alone likewise.
+
     Raises:
         LoadFailed: also where it takes longer than `patience` seconds. The thread is then left alone: it ends by itself
             at its next import of a released module, and its result goes nowhere.
@@ -43,6 +45,9 @@ async def run_in_thread(loading: Loading, patience: float) -> Generation:
     try:
         async with asyncio.timeout(patience):
             return await result
+    except asyncio.CancelledError:
+        loading.abandon()
+        raise
     except TimeoutError:
         loading.abandon()
         problems = loading.unfinished(patience)

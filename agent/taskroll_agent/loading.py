@@ -68,22 +68,34 @@ class Loading:
         sources, problems = _sources(self._revisions, self._prefixes)
         if problems:
             raise LoadFailed(problems)
-        self._modules = modules = ModuleSet(sources)
-        modules.abandoned = self._abandoned
-        definitions, problems = self._run_modules(modules)
-        modules.failures.clear()
-        if problems:
+        first: list[str] = []
+        while True:
+            self._modules = modules = ModuleSet(sources)
+            modules.abandoned = self._abandoned
+            definitions, problems = self._run_modules(modules, [*first, *sorted(sources.keys() - set(first))])
+            modules.failures.clear()
+            if not problems:
+                return Generation(modules, definitions)
             type_caches.forget(modules)
-            raise LoadFailed(problems)
-        return Generation(modules, definitions)
+            # Some import cycles work from one end only, and the sources do not show which. Where a module came too late
+            # in its cycle, the set is loaded once more with that one before all others.
+            late = [name for name in modules.cut_short if name not in first]
+            if not late:
+                raise LoadFailed(problems)
+            first = late + first
 
-    def _run_modules(self, modules: ModuleSet) -> tuple[list[LoadedDefinition], list[ImportProblem]]:
+    def _run_modules(
+        self, modules: ModuleSet, order: Sequence[str]
+    ) -> tuple[list[LoadedDefinition], list[ImportProblem]]:
         try:
             ordinary_parents(modules.names, modules.sources)
         except BaseException as error:  # noqa: BLE001  whatever an ordinary package raises, this process goes on
             return [], [import_problem(k, r.content.module, "", error) for k, r in self._revisions.items()]
+        for name in modules.sources:
+            if fronts.ordinary(name) is not None:
+                _log.info("released module %s takes the place of an ordinary one", name)
         with fronts.loading(modules):
-            for name in sorted(modules.sources):
+            for name in order:
                 try:
                     modules.load(name)
                 except BaseException as error:  # noqa: BLE001  SystemExit and the like must not end this process

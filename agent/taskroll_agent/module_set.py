@@ -71,6 +71,9 @@ class ModuleSet:
         self.table: dict[str, ModuleType] = {}
         self.failures: dict[str, BaseException] = {}
         """Module → the error that its own code ended with, for the caller to explain and clear."""
+        self.cut_short: list[str] = []
+        """Modules that failed since they wanted something of one that was not done yet: an import cycle, entered at
+        the wrong end."""
         self.abandoned = False
         self.running: list[str] = []
         """Modules whose code runs at this moment, the innermost last."""
@@ -117,7 +120,11 @@ class ModuleSet:
                 exec(source.code, vars(module))  # noqa: S102  running released code is what this library is for
             except BaseException as error:
                 del self.table[name]
+                if parent is not None:
+                    vars(parent).pop(name.rpartition(".")[2], None)
                 self.failures[name] = error
+                if _missing_from(error) in self.running[:-1]:
+                    self.cut_short.append(name)
                 raise
             finally:
                 self.running.pop()
@@ -235,6 +242,15 @@ class _Importlib(ModuleType):
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(importlib, attribute)
+
+
+def _missing_from(error: BaseException) -> str | None:
+    """The module that lacked what an import or an attribute access asked of it."""
+    if isinstance(error, ImportError):
+        return error.name
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return error.obj.__name__
+    return None
 
 
 def _package_of(globals: Mapping[str, Any]) -> str:

@@ -75,7 +75,8 @@ class Registry:
     @property
     def generation(self) -> Generation:
         """The generation that look-ups answer from: the leased one, else the current one."""
-        return held_generation(self) or self._active.generation
+        held = held_generation(self)
+        return self._active.generation if held is None else held
 
     def get(self, class_name: str) -> type[Any]:
         """Return the class of that name.
@@ -115,9 +116,9 @@ class Registry:
 
     def take_lease(self) -> Lease:
         """Begin a lease without binding it to the context; `give_back` ends it. For adapters; others use `lease`."""
-        outer = active_view()
+        outer, held = active_view(), held_generation(self)
         with self._lock:
-            generation = held_generation(self) or self._active.generation
+            generation = self._active.generation if held is None else held
             self._leases[generation] += 1
         return Lease(self, generation, outer)
 

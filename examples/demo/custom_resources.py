@@ -23,7 +23,7 @@ class CustomResources:
         """All task definitions and descriptors, by kind and name, as bytes to compare."""
         found: dict[str, bytes] = {}
         for plural in DEFINITIONS:
-            listed: dict[str, Any] = await self._custom.list_namespaced_custom_object(*GROUP, self._namespace, plural)
+            listed: Any = await self._custom.list_namespaced_custom_object(*GROUP, self._namespace, plural)
             for item in listed["items"]:
                 for field in BOOKKEEPING:
                     item["metadata"].pop(field, None)

@@ -93,7 +93,13 @@ _TITLES = {
     "MethodNotAllowed": "The resource does not know this method",
     "Unexpected": "An error that nobody foresaw",
 }
-_HTTP_CODES = {401: "Unauthenticated", 404: "NoSuchRoute", 405: "MethodNotAllowed", 413: "BodyTooLarge"}
+_HTTP_CODES = {
+    400: "InvalidRequest",
+    401: "Unauthenticated",
+    404: "NoSuchRoute",
+    405: "MethodNotAllowed",
+    413: "BodyTooLarge",
+}
 
 
 def problem_of(request: Request, error: Exception) -> Response:

@@ -1,7 +1,11 @@
 """Running the app in a process of its own."""
 
+import asyncio
 import copy
+import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +49,25 @@ async def serve_until_stopped(settings: Settings, host: str, port: int, token_fi
     except SystemExit as error:
         raise InvalidRequest(f"cannot listen on {host}:{port}: is the port taken? Choose another: --port") from error
     try:
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await _Server(config).serve(sockets=[listener])
     finally:
         listener.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends by SIGTERM or Ctrl-C as asked for, with exit code 0: uvicorn would let the signal kill the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+        stopping = (signal.SIGTERM, signal.SIGINT)
+        for number in stopping:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in stopping:
+                loop.remove_signal_handler(number)
 
 
 def _log_config() -> dict[str, Any]:

@@ -31,7 +31,9 @@ async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: 
     """Take the fence, or where an overlapping update holds it or came earlier, a place in line.
 
     A waiter calls this again at least each 60 s, by `now`; else its place is given up. Called again by a holder, it
-    answers held; with another closure, the old one is given up first.
+    answers held. With another closure, since its plan was made anew, a holder goes before all that wait, and where
+    another holder is in its way it gives up the old closure and waits at the front: who gives up holds nothing, so
+    there is no deadlock either.
 
     Args:
         cluster: The API server.
@@ -51,16 +53,17 @@ async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: 
         if holder is not None and holder.entry == entry:
             return FenceAttempt(held=True)
         base = state.without_stale(now, keep=entry.request_id)
-        if holder is not None:
+        was_holder = holder is not None
+        if was_holder:
             base = base.without(entry.request_id)
-        ahead = base.ahead_of(entry)
+        ahead = base.ahead_of(entry, first_in_line=was_holder)
         ticket = base.ticket(entry.request_id)
         if not ahead:
             wanted = base.raised(entry, now)
         elif ticket and ticket.entry == entry and base is state and now - ticket.renewed_at < _RENEW_AFTER:
             wanted = state
         else:
-            wanted = base.queued(entry, now)
+            wanted = base.queued(entry, now, first_in_line=was_holder)
         if wanted is not state:
             await swap_config_map(cluster, namespace, FENCE_NAME, source, wanted.data(), request_id=entry.request_id)
         return FenceAttempt(held=not ahead, ahead=ahead)

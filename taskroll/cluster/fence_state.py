@@ -77,15 +77,16 @@ class FenceState(BaseModel):
         """The place of this update, where it waits in line."""
         return next((ticket for ticket in self.line if ticket.entry.request_id == request_id), None)
 
-    def ahead_of(self, entry: FenceEntry) -> list[str]:
-        """Request ids that come first: overlapping holders, then those earlier in line that overlap.
+    def ahead_of(self, entry: FenceEntry, *, first_in_line: bool = False) -> list[str]:
+        """Request ids that come first: overlapping holders, then (but for the first) those earlier in line that
+        overlap.
 
         Since nobody passes an overlapping update that is earlier in line, and all entries of an update are taken at
         once, the first in line only ever waits for holders: no deadlock, and no update waits for ever behind later
         ones.
         """
         first = [holder.entry for holder in self.holders]
-        for ticket in self.line:
+        for ticket in [] if first_in_line else self.line:
             if ticket.entry.request_id == entry.request_id:
                 break
             first.append(ticket.entry)
@@ -103,12 +104,13 @@ class FenceState(BaseModel):
         rest = self.without(entry.request_id)
         return FenceState(holders=[*rest.holders, Holder(entry=entry, since=now)], line=rest.line)
 
-    def queued(self, entry: FenceEntry, now: datetime) -> FenceState:
-        """Waiting in line: at the place it has, renewed, or at the end."""
+    def queued(self, entry: FenceEntry, now: datetime, *, first_in_line: bool = False) -> FenceState:
+        """Waiting in line: at the place it has, renewed; else at the end, or at the front."""
         known = self.ticket(entry.request_id)
         ticket = Ticket(entry=entry, since=known.since if known else now, renewed_at=now)
         if known is None:
-            return FenceState(holders=self.holders, line=[*self.line, ticket])
+            line = [ticket, *self.line] if first_in_line else [*self.line, ticket]
+            return FenceState(holders=self.holders, line=line)
         line = [ticket if other.entry.request_id == entry.request_id else other for other in self.line]
         return FenceState(holders=self.holders, line=line)
 

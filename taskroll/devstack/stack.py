@@ -16,7 +16,7 @@ from taskroll.devstack.binaries import locate_all
 from taskroll.devstack.cache import cache_root
 from taskroll.devstack.components import DEFAULT_COMPONENTS, START_ORDER
 from taskroll.devstack.control import send_control
-from taskroll.devstack.errors import StackAlreadyRunning, StackNotRunning, StackStartFailed
+from taskroll.devstack.errors import DevStackError, StackAlreadyRunning, StackNotRunning, StackStartFailed
 from taskroll.devstack.filelock import is_locked
 from taskroll.devstack.info import StackInfo
 from taskroll.devstack.layout import DataLayout
@@ -81,6 +81,10 @@ class DevStack:
 
         Raises StackAlreadyRunning, StackStartFailed, or what `binaries.locate` raises.
         """
+        if sys.platform != "linux":
+            raise DevStackError(
+                "the local stack needs Linux, whose kernel ends it with its owner; elsewhere use Compose"
+            )
         if is_locked(self._layout.lock):
             raise StackAlreadyRunning(f"a stack runs on {self._layout.root}")
         binaries = locate_all(self.components, self._tell)

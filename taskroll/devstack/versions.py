@@ -75,7 +75,7 @@ BINARIES: dict[BinaryName, BinarySpec] = {
         module="temporal",
         package="github.com/temporalio/cli/cmd/temporal",
         ldflags="-X github.com/temporalio/cli/temporalcli.Version=1.5.1",
-        build_minutes=2.0,
+        build_minutes=4,
     ),
     "etcd": BinarySpec(
         name="etcd",
@@ -86,7 +86,7 @@ BINARIES: dict[BinaryName, BinarySpec] = {
         module="etcd",
         package="go.etcd.io/etcd/server/v3",
         ldflags="",
-        build_minutes=0.7,
+        build_minutes=1,
     ),
     "kube-apiserver": BinarySpec(
         name="kube-apiserver",
@@ -97,7 +97,7 @@ BINARIES: dict[BinaryName, BinarySpec] = {
         module="kubernetes",
         package="k8s.io/kubernetes/cmd/kube-apiserver",
         ldflags=_KUBERNETES_STAMP,
-        build_minutes=3.0,
+        build_minutes=4.5,
     ),
     "kube-controller-manager": BinarySpec(
         name="kube-controller-manager",
@@ -108,7 +108,7 @@ BINARIES: dict[BinaryName, BinarySpec] = {
         module="kubernetes",
         package="k8s.io/kubernetes/cmd/kube-controller-manager",
         ldflags=_KUBERNETES_STAMP,
-        build_minutes=2.0,
+        build_minutes=2,
     ),
 }
 

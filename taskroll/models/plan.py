@@ -178,3 +178,10 @@ class PlanSummary(BaseModel):
     @property
     def is_empty(self) -> bool:
         return not (self.create or self.change or self.delete)
+
+    def in_words(self) -> str:
+        """The plan in a few words, for the table of steps."""
+        if self.is_empty:
+            return "nothing differs"
+        counts = {"created": self.create, "changed": self.change, "deleted": self.delete}
+        return ", ".join(f"{len(keys)} {verb}" for verb, keys in counts.items() if keys)

@@ -13,6 +13,19 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class StepResult(_Message):
+    """What a step answers."""
+
+    def in_words(self) -> str:
+        """The result in a few words, for the table of steps; empty where there is nothing to say."""
+        return ""
+
+
+def counted(number: int, noun: str) -> str:
+    """«1 replica», «2 replicas»."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class UpdateRef(_Message):
     """Which update a step belongs to."""
 
@@ -45,7 +58,7 @@ class FenceInput(PlannedStep):
     """Whether to hold the fence while the plan is made again. Not where people have to approve that: they take days."""
 
 
-class FenceResult(_Message):
+class FenceResult(StepResult):
     held: bool
     ahead: list[str] = Field(default_factory=list[str])
     """Request ids of the updates that come first."""
@@ -54,50 +67,78 @@ class FenceResult(_Message):
     instances: list[str] = Field(default_factory=list[str])
     """A first look at the live instances of the closure, behind the fence."""
 
+    def in_words(self) -> str:
+        return (
+            "the live definitions drifted: the plan is made again"
+            if self.drifted
+            else ("" if self.held else f"behind {', '.join(self.ahead[:5])}")
+        )
+
 
 class CheckInput(PlannedStep):
     refuse: bool
     """End at once where an instance lives, instead of waiting."""
 
 
-class CheckResult(_Message):
+class CheckResult(StepResult):
     waited_for: int
     """Instances that were seen alive before none was left."""
 
+    def in_words(self) -> str:
+        return f"{counted(self.waited_for, 'instance')} gone" if self.waited_for else "no instance lives"
 
-class StageResult(_Message):
+
+class StageResult(StepResult):
     revisions: int
     """Revisions that were written; those that existed already are not counted."""
 
+    def in_words(self) -> str:
+        return f"{counted(self.revisions, 'revision')} written"
 
-class PrepareResult(_Message):
+
+class PrepareResult(StepResult):
     replicas: int
 
+    def in_words(self) -> str:
+        return f"{counted(self.replicas, 'replica')} loaded it"
 
-class PatchResult(_Message):
+
+class PatchResult(StepResult):
     written: int
     already: int
     """Changes that had been made before: the answer of an earlier attempt was lost."""
 
+    def in_words(self) -> str:
+        return f"{self.written} written" + (f", {self.already} before" if self.already else "")
 
-class CommitResult(_Message):
+
+class CommitResult(StepResult):
     epoch: int
     release: str
     content_digest: Digest
     previous_epoch: int
 
+    def in_words(self) -> str:
+        return f"release {self.epoch}"
 
-class RevertResult(_Message):
+
+class RevertResult(StepResult):
     """What the compensation of the commit found and did."""
 
     committed: CommitResult | None
     """The release with the former digests; None where the update had committed nothing."""
 
+    def in_words(self) -> str:
+        return self.committed.in_words() if self.committed else "nothing had been committed"
 
-class RestoreResult(_Message):
+
+class RestoreResult(StepResult):
     restored: int
     byte_for_byte: bool
     """Whether each custom resource was compared afterwards and equals its former object."""
+
+    def in_words(self) -> str:
+        return f"{self.restored} restored, " + ("byte for byte" if self.byte_for_byte else "not byte for byte")
 
 
 class ReleaseStep(PlannedStep):
@@ -110,20 +151,33 @@ class ReleaseStep(PlannedStep):
     """True in a compensation: the replicas go back to what they ran before."""
 
 
-class InvalidateResult(_Message):
+class InvalidateResult(StepResult):
     replicas: int
     already_active: int
     """Replicas that had flipped by themselves, on seeing the release pointer move."""
 
+    def in_words(self) -> str:
+        return f"{counted(self.replicas, 'replica')}, {self.already_active} had seen it by themselves"
 
-class VerifyResult(_Message):
+
+class VerifyResult(StepResult):
     replicas: int
     mixed_version_window_ms: float | None
 
+    def in_words(self) -> str:
+        return f"{counted(self.replicas, 'replica')}" + (
+            f", mixed for {self.mixed_version_window_ms:g} ms" if self.mixed_version_window_ms is not None else ""
+        )
 
-class AbortPrepareResult(_Message):
+
+class AbortPrepareResult(StepResult):
     dropped: int
     unreachable: int
+
+    def in_words(self) -> str:
+        return f"{counted(self.dropped, 'replica')} dropped it" + (
+            f", {self.unreachable} out of reach" if self.unreachable else ""
+        )
 
 
 class FinishInput(UpdateRef):

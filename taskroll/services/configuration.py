@@ -183,6 +183,11 @@ class ServicesConfig(_Section):
     """The whole of ``services.yaml``."""
 
     services: Annotated[list[ServiceConfig], Field(min_length=1, max_length=200)]
+    provided_modules: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]] = Field(
+        default_factory=list[str]
+    )
+    """Modules, or packages with all that is in them, that every service has installed although they lie in a package
+    of the tasks: a definition may import them."""
 
     @model_validator(mode="after")
     def _names_once(self) -> "ServicesConfig":

@@ -4,6 +4,7 @@ griffe's own loader is not used: it reads files by itself, so a source could dif
 passes over a file with a syntax error; and it asks Git about each package. Its visitor, given the text, does not.
 """
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ Expression = griffe.Expr | str
 _NOT_READ = sys.stdlib_module_names | {"pydantic", "pydantic_core", "typing_extensions"}
 _GENERIC = {"typing.Generic", "typing_extensions.Generic", "typing.Protocol", "typing_extensions.Protocol"}
 _MAX_HOPS = 64
+
+# griffe logs what it cannot make sense of; where the program has set up no logging that would land on the terminal.
+logging.getLogger("griffe").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)

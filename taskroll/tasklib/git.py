@@ -83,9 +83,11 @@ def _say_why(complaint: str, folder: Path, warn: Callable[[str], None]) -> None:
     if "not a git repository" in complaint:
         return
     if "dubious ownership" in complaint:
+        named = re.search(r"repository at '(.*)'", complaint)
+        repository = named.group(1) if named else "REPOSITORY"
         warn(
             f"git does not trust the owner of {folder}, so the update will not say which commit it came from; "
-            "if you do: git config --global --add safe.directory REPOSITORY"
+            f"if you do: git config --global --add safe.directory '{repository}'"
         )
     elif "does not have any commits" in complaint or "ambiguous argument 'HEAD'" in complaint:
         warn(f"the repository of {folder} has no commit yet, so the update will not say which one it came from")

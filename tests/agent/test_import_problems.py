@@ -92,6 +92,29 @@ def test_an_error_in_a_dependency_is_reported_there_and_named_by_those_who_impor
     )
 
 
+def test_an_import_cycle_that_works_from_no_end(load: Load, root: str) -> None:
+    problems = problems_of(
+        load,
+        {
+            f"{root}.a.A": f"from {root}.b import B\nclass A: pass\n",
+            f"{root}.b.B": f"from {root}.a import A\nclass B: pass\n",
+        },
+    )
+    assert sorted(problem.definition for problem in problems) == ["TaskDefinition/a", "TaskDefinition/b"]
+    assert any("cannot import" in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize("how", ["from {root} import broken", "import {root}.broken", "from {root}.broken import x"])
+def test_a_module_that_failed_is_not_found_half_loaded_by_others(load: Load, root: str, how: str) -> None:
+    problems = problems_of(
+        load, {f"{root}.broken.B": "x = 1\n1 / 0\n", f"{root}.user.U": how.format(root=root) + "\nclass U: pass\n"}
+    )
+    assert [(p.definition, p.error) for p in problems] == [
+        ("TaskDefinition/b", "ZeroDivisionError"),
+        ("TaskDefinition/u", "NotLoaded"),
+    ]
+
+
 def test_every_syntax_error_is_reported_at_once(load: Load, root: str) -> None:
     problems = problems_of(load, {f"{root}.a.A": "class", f"{root}.b.B": "def", f"{root}.c.C": "class C: pass"})
     assert [problem.definition for problem in problems] == ["TaskDefinition/a", "TaskDefinition/b"]

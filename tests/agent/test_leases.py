@@ -59,6 +59,16 @@ def test_a_lease_keeps_its_generation_for_nested_calls(versions: Versions) -> No
     assert versions.version() == 2
 
 
+def test_a_lease_taken_before_the_first_release_keeps_seeing_none(load: Load, root: str) -> None:
+    registry = Registry()
+    with registry.lease():
+        registry.activate(load({f"{root}.m.Task": "class Task: pass"}), epoch=1, release="r", request_id="q")
+        with pytest.raises(DefinitionNotFound), registry.lease():
+            registry.get("Task")
+    assert registry.get("Task")
+    registry.close()
+
+
 async def test_a_lease_holds_across_awaits_tasks_and_to_thread(versions: Versions) -> None:
     async def nested() -> int:
         await asyncio.sleep(0)

@@ -81,6 +81,19 @@ def test_import_cycles_between_modules(load: Load, root: str) -> None:
     assert generation.get("B")().other() is generation.get("A")
 
 
+@pytest.mark.parametrize(("early", "late"), [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("use", ["from {root}.{late} import Late", "import {root}.{late}\nLate = {root}.{late}.Late"])
+def test_import_cycles_that_work_from_one_end_only(load: Load, root: str, early: str, late: str, use: str) -> None:
+    generation = load(
+        {
+            f"{root}.{late}.Late": f"import {root}.{early}\nclass Late: pass\n",
+            f"{root}.{early}.Early": use.format(root=root, late=late) + "\nclass Early(Late): pass\n",
+            f"{root}.c.Other": "class Other: pass\n",
+        }
+    )
+    assert issubclass(generation.get("Early"), generation.get("Late"))
+
+
 def test_type_checking_cycle_with_pydantic_and_future_annotations(load: Load, root: str) -> None:
     generation = load(
         {

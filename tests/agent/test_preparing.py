@@ -1,21 +1,19 @@
-"""Generations prepared beside the current one: loaded once, side by side, dropped, and never in the way."""
+"""Preparing: loaded once whoever asks, side by side, on the right base, and only what is missing is read."""
 
 import asyncio
 import sys
 import threading
-import time
 import types
-import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from taskroll_agent import Agent, assembly
-from taskroll_agent.contracts import AbortRequest, ActivateRequest, PrepareRequest, ReleasePointer
+from taskroll_agent.contents import READS_AT_ONCE
+from taskroll_agent.contracts import ActivateRequest, PrepareRequest, ReleasePointer
 from taskroll_agent.errors import ClusterUnavailable
 from taskroll_agent.memory_cluster import MemoryCluster, task_definition
-from taskroll_agent.prepared import MOST
 
 StartAgent = Callable[..., Awaitable[Agent]]
 Reached = Callable[[Agent, int], Awaitable[None]]
@@ -170,6 +168,19 @@ async def test_a_deleted_definition_that_another_one_imports(
     assert agent.attest().prepared == []
 
 
+async def test_what_runs_already_needs_no_second_generation(
+    start_agent: StartAgent, memory: MemoryCluster, root: str, loads: list[int]
+) -> None:
+    change = a_task(memory, f"{root}.m", "Task", 1)
+    memory.commit(change, request_id="up")
+    agent = await start_agent()
+    answer = await agent.prepare(request("up", change))
+    assert answer.prepared
+    assert answer.content_digest == agent.attest().content_digest
+    assert len(loads) == 1
+    assert agent.attest().prepared == [], "nothing is kept for it that the next flip would have to let go"
+
+
 async def test_revisions_that_are_missing_are_named(start_agent: StartAgent, memory: MemoryCluster, root: str) -> None:
     agent = await start_agent()
     change = a_task(memory, f"{root}.a", "A", 1) | a_task(memory, f"{root}.b", "B", 1)
@@ -209,6 +220,53 @@ async def test_only_what_is_missing_is_read(
     assert memory.reads == ["pointer", "TaskDefinition/t7", "pointer"], "the former contents are still there"
 
 
+async def test_many_are_read_at_once_and_not_all(
+    start_agent: StartAgent, memory: MemoryCluster, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await start_agent()
+    change: dict[str, str] = {}
+    for n in range(50):
+        change |= a_task(memory, f"{root}.m{n}", f"T{n}", 1)
+    at_once = most = 0
+    read = memory.definition
+
+    async def counted(*args: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return await read(*args)
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr(memory, "definition", counted)
+    assert (await agent.prepare(request("up", change))).prepared
+    assert most == READS_AT_ONCE
+
+
+async def test_when_the_api_server_goes_away_in_the_middle_the_reads_stop(
+    start_agent: StartAgent, memory: MemoryCluster, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await start_agent()
+    change: dict[str, str] = {}
+    for n in range(50):
+        change |= a_task(memory, f"{root}.m{n}", f"T{n}", 1)
+    tried = 0
+
+    async def fails(*_: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        await asyncio.sleep(0)
+        raise ClusterUnavailable("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "definition", fails)
+        with pytest.raises(ClusterUnavailable):
+            await agent.prepare(request("up", change))
+    assert tried <= READS_AT_ONCE, "each read takes its whole time-out before it fails"
+    assert (await agent.prepare(request("up", change))).prepared
+
+
 async def test_contents_that_nobody_needs_are_forgotten(
     start_agent: StartAgent, memory: MemoryCluster, root: str, reached: Reached
 ) -> None:
@@ -217,122 +275,6 @@ async def test_contents_that_nobody_needs_are_forgotten(
         memory.commit(a_task(memory, f"{root}.m", "Task", n))
         await reached(agent, n)
     assert len(agent._assembly._contents) == 2, "the running and the former one"
-
-
-async def test_abort_drops_the_generation(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, collected: Callable[[], None]
-) -> None:
-    memory.commit(a_task(memory, f"{root}.m", "Task", 1))
-    agent = await start_agent()
-    await agent.prepare(request("up", a_task(memory, f"{root}.m", "Task", 2)))
-    await agent.prepare(request("other", a_task(memory, f"{root}.m", "Task", 3)))
-    generation = weakref.ref(agent._assembly.prepared.get("up"))
-    assert agent.attest().generations == 3
-    assert (await agent.abort(AbortRequest(request_id="up"))).dropped
-    assert not (await agent.abort(AbortRequest(request_id="up"))).dropped
-    assert agent.attest().prepared == ["other"]
-    assert agent.registry.get("Task").version == 1
-    collected()
-    assert generation() is None
-    assert agent.attest().generations == 2
-
-
-async def test_abort_while_it_is_being_prepared(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, gate: types.SimpleNamespace
-) -> None:
-    agent = await start_agent()
-    change = a_task(memory, f"{root}.m", "Task", 1, before=f"import {gate.name}\n{gate.name}.stop()\n")
-    preparing = asyncio.create_task(agent.prepare(request("up", change)))
-    await asyncio.to_thread(gate.entered.wait)
-    assert (await agent.abort(AbortRequest(request_id="up"))).dropped
-    gate.go_on.set()
-    await preparing
-    assert agent.attest().prepared == []
-
-
-async def test_asked_for_something_else_under_the_same_request(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, gate: types.SimpleNamespace
-) -> None:
-    agent = await start_agent()
-    slow = a_task(memory, f"{root}.m", "Task", 1, before=f"import {gate.name}\n{gate.name}.stop()\n")
-    quick = a_task(memory, f"{root}.m", "Task", 2)
-    first = asyncio.create_task(agent.prepare(request("up", slow)))
-    await asyncio.to_thread(gate.entered.wait)
-    second = asyncio.create_task(agent.prepare(request("up", quick)))
-    await asyncio.sleep(0)
-    gate.go_on.set()
-    answers = await asyncio.gather(first, second)
-    assert all(answer.prepared for answer in answers)
-    prepared = agent._assembly.prepared.get("up")
-    assert prepared is not None
-    assert prepared.get("Task").version == 2, "what was asked for last is what is kept"
-
-
-async def test_a_caller_that_goes_away_does_not_end_the_preparation(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, gate: types.SimpleNamespace, until: Until
-) -> None:
-    agent = await start_agent()
-    change = a_task(memory, f"{root}.m", "Task", 1, before=f"import {gate.name}\n{gate.name}.stop()\n")
-    preparing = asyncio.create_task(agent.prepare(request("up", change)))
-    await asyncio.to_thread(gate.entered.wait)
-    preparing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await preparing
-    gate.go_on.set()
-    await until(lambda: agent.attest().prepared == ["up"])
-
-
-async def test_the_event_loop_goes_on_while_modules_run(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, gate: types.SimpleNamespace
-) -> None:
-    memory.commit(a_task(memory, f"{root}.m", "Task", 1))
-    agent = await start_agent()
-    change = a_task(memory, f"{root}.m", "Task", 2, before=f"import {gate.name}\n{gate.name}.stop()\n")
-    preparing = asyncio.create_task(agent.prepare(request("up", change)))
-    await asyncio.to_thread(gate.entered.wait)
-    turns = 0
-    for _ in range(1000):
-        await asyncio.sleep(0)
-        turns += agent.registry.get("Task").version
-    assert turns == 1000
-    assert not preparing.done()
-    gate.go_on.set()
-    assert (await preparing).prepared
-
-
-async def test_a_module_that_never_ends_is_given_up_and_blocks_no_other(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, gate: types.SimpleNamespace
-) -> None:
-    agent = await start_agent(load_timeout=0.2)
-    stuck = a_task(memory, f"{root}.stuck", "Stuck", 1, before=f"import {gate.name}\n{gate.name}.stop()\n")
-    answer = await agent.prepare(request("up", stuck, a_task(memory, f"{root}.m", "Task", 1)))
-    (problem,) = answer.problems
-    assert (problem.definition, problem.error) == ("TaskDefinition/stuck", "LoadTimeout")
-    assert problem.message == f"{root}.stuck was still running after 0.2 s"
-    started = time.perf_counter()
-    assert (await agent.prepare(request("other", a_task(memory, f"{root}.m", "Task", 2)))).prepared
-    assert time.perf_counter() - started < 5
-    gate.go_on.set()
-
-
-async def test_generations_that_nobody_activates_or_aborts_are_bounded(
-    start_agent: StartAgent, memory: MemoryCluster, root: str
-) -> None:
-    agent = await start_agent()
-    for n in range(MOST + 3):
-        await agent.prepare(request(f"up-{n}", a_task(memory, f"{root}.m", "Task", n)))
-    assert agent.attest().prepared == [f"up-{n}" for n in range(3, MOST + 3)]
-
-
-async def test_an_update_that_was_dropped_for_room_is_loaded_when_it_is_committed(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, activation: Activation
-) -> None:
-    agent = await start_agent()
-    for n in range(MOST + 1):
-        await agent.prepare(request(f"up-{n}", a_task(memory, f"{root}.m", "Task", n)))
-    pointer = memory.write_release(a_task(memory, f"{root}.m", "Task", 0), request_id="up-0")
-    assert not (await agent.activate(activation(pointer))).already_active
-    assert agent.registry.get("Task").version == 0
 
 
 @pytest.mark.parametrize("key", ["task", "TaskDefinition/", "/x", "Secret/x", ""])

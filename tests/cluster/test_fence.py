@@ -116,15 +116,24 @@ async def test_a_holder_that_asks_again_holds_and_writes_nothing(lab):
     assert [call.verb for call in cluster.transport.calls] == ["read"]
 
 
-async def test_a_holder_that_needs_another_closure_is_judged_anew(lab):
-    await raise_fence(lab.taskroll, lab.namespace, _entry("u-1", "a"), NOW)
-    await raise_fence(lab.taskroll, lab.namespace, _entry("u-2", "b"), NOW)
-    attempt = await raise_fence(lab.taskroll, lab.namespace, _entry("u-1", "a b"), NOW)
-    assert (attempt.held, attempt.ahead) == (False, ["u-2"])
-    assert (await read_fence(lab.taskroll, lab.namespace)).holder("u-1") is None
-    attempt = await raise_fence(lab.taskroll, lab.namespace, _entry("u-1", "c"), NOW)
-    assert attempt.held
-    assert (await read_fence(lab.taskroll, lab.namespace)).holder("u-1").entry.exclusive == _keys("c")
+async def test_a_holder_that_needs_another_closure_goes_before_those_that_wait(lab):
+    async def ask(entry):
+        attempt = await raise_fence(lab.taskroll, lab.namespace, entry, NOW)
+        return attempt.held, attempt.ahead
+
+    await ask(_entry("u-1", "a"))
+    await ask(_entry("u-2", "b"))
+    assert await ask(_entry("u-3", "a b c")) == (False, ["u-1", "u-2"])
+    assert await ask(_entry("u-1", "a c")) == (True, []), "u-3 waits for c, too, and came later than u-1"
+    assert (await read_fence(lab.taskroll, lab.namespace)).holder("u-1").entry.exclusive == _keys("a c")
+
+    assert await ask(_entry("u-1", "a b")) == (False, ["u-2"]), "now u-1 holds nothing, and u-2 may finish"
+    state = await read_fence(lab.taskroll, lab.namespace)
+    assert state.holder("u-1") is None
+    assert [ticket.entry.request_id for ticket in state.line] == ["u-1", "u-3"]
+    await lower_fence(lab.taskroll, lab.namespace, "u-2")
+    assert await ask(_entry("u-3", "a b c")) == (False, ["u-1"])
+    assert await ask(_entry("u-1", "a b")) == (True, [])
 
 
 async def test_a_waiter_renews_its_place_now_and_then_and_keeps_it(lab):

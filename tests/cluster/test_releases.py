@@ -275,6 +275,19 @@ async def test_listing_many_releases_is_one_list_and_not_a_read_each(lab):
     assert [call.verb for call in cluster.transport.calls] == ["read", "list"]
 
 
+async def test_looking_for_a_commit_goes_no_further_back_than_it_has_to(lab):
+    for number in range(6):
+        await commit_release(lab.taskroll, lab.namespace, _order(f"u-{number}"))
+    cluster = lab.interposed()
+    assert await find_commit(cluster, lab.namespace, "u-4", "compensation") is None
+    assert [call.name for call in cluster.transport.calls] == [
+        POINTER_NAME,
+        None,
+        release_name(6, "u-5"),
+        release_name(5, "u-4"),
+    ]
+
+
 async def test_taskroll_may_not_delete_the_pointer(lab):
     await commit_release(lab.taskroll, lab.namespace, _order("u-0"))
     source = await read_object(lab.admin, CONFIG_MAP, lab.namespace, POINTER_NAME)

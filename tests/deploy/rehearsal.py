@@ -70,7 +70,7 @@ def find_postgresql() -> Path | None:
 
 @dataclass
 class Rehearsal:
-    """The services by name. What still runs is killed when `ended` closes."""
+    """The services by name. What still runs is ended when `ended` closes."""
 
     compose: JsonObject
     checker: Checker
@@ -202,7 +202,7 @@ class Rehearsal:
             process = subprocess.Popen(
                 command, env=dict(settings), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self.ended.callback(_kill, process)
+        self.ended.callback(_end, process)
         return process
 
     def _log(self, service: str) -> Path:
@@ -248,7 +248,12 @@ class Rehearsal:
         ).stdout.strip()
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        process.kill()
-        process.wait()
+        # At once for all of them, and PostgreSQL takes its own children along.
+        process.send_signal(signal.SIGQUIT)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

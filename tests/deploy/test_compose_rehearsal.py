@@ -113,9 +113,9 @@ def test_the_ui_shows_the_namespace(rehearsal: Rehearsal, namespace: TemporalNam
         assert "Secure" not in cookie
 
 
-def test_worker_and_endpoint_run(rehearsal: Rehearsal, stack: StackInfo, compose: JsonObject) -> None:
+def test_worker_and_endpoint_run(rehearsal: Rehearsal, installed_stack: StackInfo, compose: JsonObject) -> None:
     (rehearsal.folder / "token").write_text(TOKEN)
-    kubeconfig, token = str(stack.kubeconfig), str(rehearsal.folder / "token")
+    kubeconfig, token = str(installed_stack.kubeconfig), str(rehearsal.folder / "token")
     rehearsal.start_ours("worker", ["taskroll-worker"], {"kubeconfig": kubeconfig, "agent-token": token})
     command = compose["services"]["http"]["entrypoint"]
     moved = {"0.0.0.0": LOOPBACK, "8470": str(rehearsal.ports["http"])}

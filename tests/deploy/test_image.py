@@ -41,7 +41,8 @@ def test_a_bad_habit_is_found(checker: Checker, tmp_path: Path) -> None:
 
 
 def test_everything_of_the_package_is_copied() -> None:
-    needed = {*PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"], "agent"}
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *(Path(path).parts[0] for path in wheel.get("force-include", {})), "agent"}
     needed |= {
         "pyproject.toml",
         "requirements.lock",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import shutil
 import ssl
 import uuid
 from base64 import b64decode
@@ -189,6 +191,23 @@ def test_names_agree_with_the_rest_of_deploy(checker: Checker, workloads: list[J
             spec = obj["spec"]["template"]["spec"]
             assert (obj["metadata"]["namespace"], spec["serviceAccountName"]) in accounts
             assert [container["image"] for container in spec["containers"]] == [f"taskroll:{taskroll_version()}"]
+
+
+def test_the_documented_overlay_works(checker: Checker, tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "deploy/workloads", tmp_path / "deploy/workloads")
+    (overlay,) = re.findall(r"```yaml\n(.+?)```", (REPOSITORY / "docs/production.md").read_text(), re.DOTALL)
+    (tmp_path / "my-taskroll").mkdir()
+    (tmp_path / "my-taskroll/kustomization.yaml").write_text(overlay)
+    (tmp_path / "my-taskroll/services.yaml").write_text("services: mine")
+    rendered = checker.kustomize(tmp_path / "my-taskroll")
+    data = {key: value for obj in rendered if obj["kind"] == "ConfigMap" for key, value in obj["data"].items()}
+    assert data == {
+        "services.yaml": "services: mine",
+        "TEMPORAL_ADDRESS": "temporal.example.org:7233",
+        "TEMPORAL_NAMESPACE": "default",
+    }
+    (container,) = deployment(rendered, "taskroll-worker")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"registry.example.org/taskroll:{taskroll_version()}"
 
 
 @pytest.mark.parametrize(

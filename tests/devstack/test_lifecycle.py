@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import pytest
 from kubernetes import aio as kubernetes
+from kubernetes.client import AppsV1Api, CoreV1Api
+from kubernetes.config import new_client_from_config
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from taskroll.devstack import (
@@ -23,14 +27,16 @@ from taskroll.devstack import (
     StackInfo,
     StackNotRunning,
     StackStartFailed,
+    cache,
     delete_data,
     running_stack,
     stack_status,
     stop_stack,
 )
-from taskroll.devstack.ports import pick_ports
+from taskroll.devstack.binaries import locate
+from taskroll.devstack.ports import DEFAULT_PORTS, pick_ports
 from taskroll.devstack.progress import silent
-from taskroll.devstack.versions import BinaryName
+from taskroll.devstack.versions import BINARIES, BinaryName
 
 Eventually = Callable[..., None]
 Gone = Callable[[Sequence[int]], bool]
@@ -53,6 +59,12 @@ def _pids(info: StackInfo) -> list[int]:
 
 def _etcd_alone(folder: Path, *, detach: bool = False) -> DevStack:
     return DevStack(folder, components=["etcd"], tell=silent, detach=detach)
+
+
+def _unusual_ports() -> dict[str, int]:
+    """Ports that no other stack on this machine looks for, so that they are free after a stop, too."""
+    base = random.randrange(20_000, 29_000)
+    return pick_ports({name: base + number for number, name in enumerate(DEFAULT_PORTS)})
 
 
 def _owner(folder: Path) -> tuple[subprocess.Popen[str], StackInfo]:
@@ -79,17 +91,9 @@ async def _config_map_names(info: StackInfo) -> set[str]:
         return {item.metadata.name for item in found.items}
 
 
-async def test_restart_keeps_data_ports_and_tokens_and_other_stacks_are_left_alone(
-    stack: StackInfo, tmp_path: Path
-) -> None:
+async def test_restart_keeps_data_ports_and_tokens(tmp_path: Path) -> None:
     workflow_id, folder = f"survives-{uuid.uuid4().hex}", tmp_path / "own"
-    async with DevStack(folder, tell=silent) as first:
-        assert not {first.temporal_address, first.ui_url, first.kube_url, first.etcd_url} & {
-            stack.temporal_address,
-            stack.ui_url,
-            stack.kube_url,
-            stack.etcd_url,
-        }
+    async with DevStack(folder, ports=_unusual_ports(), tell=silent) as first:
         async with await kubernetes.config.new_client_from_config(str(first.kubeconfig), context="admin") as api:
             body = {"metadata": {"name": "survives"}}
             await kubernetes.client.CoreV1Api(api).create_namespaced_config_map("default", body, _request_timeout=10)
@@ -106,8 +110,14 @@ async def test_restart_keeps_data_ports_and_tokens_and_other_stacks_are_left_alo
         description = await client.get_workflow_handle(workflow_id).describe()
         assert description.status == WorkflowExecutionStatus.RUNNING
 
-        # Temporal's data may be lost while the rest runs on.
+        # A killed server has written all that it said it had.
         own = DevStack(folder, tell=silent)
+        await asyncio.to_thread(own.stop_component, "temporal", kill=True)
+        await asyncio.to_thread(own.start_component, "temporal")
+        client = await Client.connect(second.temporal_address)
+        assert (await client.get_workflow_handle(workflow_id).describe()).status == WorkflowExecutionStatus.RUNNING
+
+        # Its data may be lost while the rest runs on.
         assert (await asyncio.to_thread(own.stop_component, "temporal")).components["temporal"].pid == 0
         shutil.rmtree(folder / "temporal")
         third = await asyncio.to_thread(own.start_component, "temporal")
@@ -115,6 +125,27 @@ async def test_restart_keeps_data_ports_and_tokens_and_other_stacks_are_left_alo
         client = await Client.connect(third.temporal_address)
         assert [run.id async for run in client.list_workflows()] == []
         assert "survives" in await _config_map_names(third)
+
+
+def test_controllers_make_pods_of_a_deployment(tmp_path: Path, eventually: Eventually) -> None:
+    name: BinaryName = "kube-controller-manager"
+    if not (cache.slot(name, BINARIES[name].pinned) / name).is_file():
+        pytest.skip("kube-controller-manager is not in the cache, and a test does not build it")
+    container = {"name": "main", "image": "none"}
+    spec = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [container]}}
+    body = {
+        "metadata": {"name": "a"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "a"}}, "template": spec},
+    }
+    with (
+        DevStack(tmp_path, components=[name], tell=silent) as info,
+        new_client_from_config(str(info.kubeconfig)) as api,
+    ):
+        AppsV1Api(api).create_namespaced_deployment("default", body, _request_timeout=10)
+        core = CoreV1Api(api)
+        eventually(
+            lambda: len(core.list_namespaced_pod("default", _request_timeout=10).items) == 2, "two pods are made"
+        )
 
 
 def test_stack_and_supervisor_are_gone_after_the_block(tmp_path: Path, gone: Gone) -> None:
@@ -126,8 +157,14 @@ def test_stack_and_supervisor_are_gone_after_the_block(tmp_path: Path, gone: Gon
     assert not (tmp_path / "stack.json").exists()
 
 
+def test_a_second_stack_takes_other_ports(stack: StackInfo, tmp_path: Path) -> None:
+    taken = {"etcd": int(stack.etcd_url.rpartition(":")[2])}
+    with DevStack(tmp_path, components=["etcd"], ports=taken, tell=silent) as second:
+        assert second.etcd_url != stack.etcd_url
+
+
 def test_ports_stay_the_same_after_a_restart_even_if_the_usual_ones_are_free(tmp_path: Path) -> None:
-    wanted = pick_ports({"etcd": 24_567})
+    wanted = _unusual_ports()
     with DevStack(tmp_path, components=["etcd"], ports=wanted, tell=silent) as first:
         assert first.etcd_url.endswith(f":{wanted['etcd']}")
     with _etcd_alone(tmp_path) as second:
@@ -162,8 +199,8 @@ def test_killed_supervisor_leaves_no_orphan_and_is_seen_as_a_crash(
     assert stack_status(tmp_path).state == "crashed"
     assert running_stack(tmp_path) is None
     # Nothing needs to be cleaned by hand.
-    with _etcd_alone(tmp_path) as again:
-        assert again.etcd_url == info.etcd_url
+    with _etcd_alone(tmp_path):
+        assert stack_status(tmp_path).state == "running"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -195,6 +232,20 @@ def test_a_component_that_dies_is_started_again_where_it_was(
     assert gone(_pids(now))
 
 
+def test_a_component_that_keeps_dying_ends_the_stack(
+    tmp_path: Path, make_fake: MakeFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, marker = locate("etcd", silent).path, tmp_path / "second time"
+    body = f"[ -e '{marker}' ] && exit 9; touch '{marker}'; exec '{real}' \"$@\""
+    monkeypatch.setenv("TASKROLL_ETCD_BIN", str(make_fake(tmp_path / "fake", "etcd", "3.6.16", body)))
+    stack = _etcd_alone(tmp_path / "data")
+    info = stack.start()
+    os.kill(info.components["etcd"].pid, signal.SIGKILL)
+    assert stack.wait() == 1
+    assert stack_status(tmp_path / "data").state == "stopped"
+    assert "etcd the last" in (tmp_path / "data" / "logs" / "supervisor.log").read_text()
+
+
 def test_a_component_stopped_on_purpose_stays_down_until_it_is_started(tmp_path: Path, gone: Gone) -> None:
     # Longer than a socket's address may be.
     folder = tmp_path / ("long-" * 30)
@@ -203,6 +254,7 @@ def test_a_component_stopped_on_purpose_stays_down_until_it_is_started(tmp_path:
         down = stack.stop_component("etcd", kill=True)
         assert down.components["etcd"].pid == 0
         assert gone([info.components["etcd"].pid])
+        assert "ended by itself" not in (folder / "logs" / "supervisor.log").read_text()
         up = stack.start_component("etcd")
         assert up.components["etcd"].pid
         assert up.components["etcd"].restarts == 0
@@ -210,10 +262,21 @@ def test_a_component_stopped_on_purpose_stays_down_until_it_is_started(tmp_path:
         stack.stop_component("etcd")
 
 
-def test_detached_stack_outlives_its_starter_until_it_is_stopped(tmp_path: Path, gone: Gone) -> None:
+@pytest.fixture
+def detached_folder(tmp_path: Path) -> Iterator[Path]:
+    """A data folder; a detached stack on it ends with the test, also when that fails."""
+    yield tmp_path
+    with suppress(StackNotRunning):
+        stop_stack(tmp_path)
+
+
+def test_detached_stack_outlives_its_starter_until_it_is_stopped(detached_folder: Path, gone: Gone) -> None:
+    tmp_path = detached_folder
     info, started = _etcd_alone(tmp_path, detach=True).ensure()
     assert started
     assert info.owner_pid is None
+    # No terminal can reach it.
+    assert os.getsid(info.supervisor_pid) == info.supervisor_pid
     with pytest.raises(StackAlreadyRunning):
         _etcd_alone(tmp_path).start()
     with pytest.raises(StackAlreadyRunning):

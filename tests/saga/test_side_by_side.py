@@ -2,14 +2,23 @@
 
 import asyncio
 import random
+from dataclasses import dataclass
+
+import pytest
 
 from taskroll.cluster.fence import read_fence
 from taskroll.cluster.releases import list_releases
+from taskroll.devstack import StackInfo
+from taskroll_agent.contracts import DefinitionContent
 
+from .replicas import TOKEN
 from .sources import composite, library, unit
-from .world import QUICK, World
+from .world import QUICK, TOKEN_VARIABLE, World, create_world
 
-PATIENT = QUICK.model_copy(update={"fence_timeout": 120.0, "rollback_timeout": 60.0})
+PATIENT = QUICK.model_copy(
+    update={"fence_timeout": 300.0, "prepare_timeout": 120.0, "verify_timeout": 120.0, "rollback_timeout": 120.0}
+)
+"""For tests in which much goes on at once: a deadline that is missed would take the update back."""
 
 
 async def test_overlapping_update_waits_in_line_and_says_for_whom(world: World) -> None:
@@ -66,37 +75,58 @@ async def test_waiting_too_long_in_line_ends_the_update(world: World) -> None:
     assert (await world.ended(first)).status.outcome == "completed"
 
 
-async def test_fifty_random_pairs_end_well(bare_world: World) -> None:
-    """Random closures over a library with imports; both of each pair end completed, in some order."""
-    world = bare_world
-    await world.start_worker()
-    await world.replicas.start("gateway", 1)
-    await world.replicas.start("dispatcher", 1)
-    chance = random.Random(20261124)
-    units = [f"Unit{letter}Task" for letter in "ABCDEF"]
-    composites = {f"Comp{letter}Task": chance.sample(units, 2) for letter in "ABCD"}
-    version = 1
-    await world.update(
-        [unit(name, 1) for name in units] + [composite(name, 1, *uses) for name, uses in composites.items()],
-        policy=PATIENT,
-    )
+UNITS = [f"Unit{letter}Task" for letter in "ABCDEF"]
 
-    def change() -> list:
-        nonlocal version
-        version += 1
-        chosen = chance.sample(units, chance.randint(0, 3))
-        also = chance.sample(sorted(composites), chance.randint(0 if chosen else 1, 2))
-        return [unit(name, version) for name in chosen] + [composite(name, version, *composites[name]) for name in also]
 
-    async def pair() -> None:
-        views = await asyncio.gather(*(world.update(change(), policy=PATIENT) for _ in range(2)))
-        assert [view.status.outcome for view in views] == ["completed", "completed"], [v.status.message for v in views]
+@dataclass
+class Changes:
+    """Random updates of a library in which composites import unit tasks."""
 
-    for _ in range(10):
-        await asyncio.gather(*(pair() for _ in range(5)))
-    fence = await read_fence(world.cluster, world.namespace)
-    assert not fence.holders
-    assert not fence.line
-    releases = await list_releases(world.cluster, world.namespace)
-    assert [release.epoch for release in releases] == list(range(101, 0, -1))
-    assert world.replicas.contents() == {releases[0].content_digest()}
+    chance: random.Random
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        self.composites = {f"Comp{letter}Task": self.chance.sample(UNITS, 2) for letter in "ABCD"}
+
+    def everything(self) -> list[DefinitionContent]:
+        return [unit(name, 1) for name in UNITS] + [composite(name, 1, *uses) for name, uses in self.composites.items()]
+
+    def pair(self) -> list[list[DefinitionContent]]:
+        """Two updates; the second changes something of the first one's, so they overlap."""
+        shared = self.chance.choice(UNITS)
+        return [self._change(shared), self._change(shared)]
+
+    def _change(self, shared: str) -> list[DefinitionContent]:
+        self.version += 1
+        units = {shared, *self.chance.sample(UNITS, self.chance.randint(0, 2))}
+        composites = self.chance.sample(sorted(self.composites), self.chance.randint(0, 2))
+        return [unit(name, self.version) for name in sorted(units)] + [
+            composite(name, self.version, *self.composites[name]) for name in composites
+        ]
+
+
+async def ten_pairs(stack: StackInfo, seed: int) -> None:
+    async with create_world(stack, TOKEN_VARIABLE) as world:
+        await world.start_worker()
+        await world.replicas.start("gateway", 1)
+        await world.replicas.start("dispatcher", 1)
+        changes = Changes(random.Random(seed))
+        await world.update(changes.everything(), policy=PATIENT)
+        for _ in range(10):
+            views = await asyncio.gather(*(world.update(change, policy=PATIENT) for change in changes.pair()))
+            outcomes = [(view.status.outcome, view.status.message) for view in views]
+            assert [outcome for outcome, _ in outcomes] == ["completed", "completed"], outcomes
+        fence = await read_fence(world.cluster, world.namespace)
+        assert not fence.holders
+        assert not fence.line
+        releases = await list_releases(world.cluster, world.namespace)
+        assert [release.epoch for release in releases] == list(range(21, 0, -1))
+        assert world.replicas.contents() == {releases[0].content_digest()}
+
+
+async def test_fifty_random_pairs_of_overlapping_closures_end_well(
+    installed_stack: StackInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of each pair end completed, in some order: five libraries side by side, ten pairs in each."""
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    await asyncio.gather(*(ten_pairs(installed_stack, seed) for seed in range(5)))

@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import sys
-from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ import pytest
 from taskroll.cluster.documents import list_documents
 from taskroll.cluster.records import list_records
 from taskroll.cluster.releases import list_releases
+from taskroll.devstack import StackInfo
 from taskroll_agent.contracts import revision_name
 
+from .replicas import TOKEN
 from .sources import library
-from .world import TOKEN_VARIABLE, World
+from .test_side_by_side import PATIENT
+from .world import TOKEN_VARIABLE, World, create_world
 
 STEPS = ["plan", "fence", "check", "stage", "prepare", "patch", "commit", "invalidate", "verify", "finish"]
 
@@ -42,33 +46,89 @@ async def start_process(world: World, step: str, moment: str, marker: Path) -> a
     )
 
 
+@dataclass
+class Aftermath:
+    """How a world looks when another worker has finished the update."""
+
+    died: bool
+    outcome: str | None
+    message: str
+    releases: list[tuple[int, str]]
+    revisions: list[str]
+    plans: int
+    definitions: set[str]
+    versions: set[int | None]
+    prepared: list[list[str]]
+    records: list[tuple[str | None, bool]]
+
+
+async def run_with_death(stack: StackInfo, step: str, moment: str, folder: Path) -> Aftermath:
+    marker = folder / f"{step}-{moment}"
+    async with create_world(stack, TOKEN_VARIABLE) as world:
+        await world.replicas.start("gateway", 2)
+        await world.replicas.start("dispatcher", 1)
+        first = await start_process(world, step, moment, marker)
+        request_id = await world.submit(library(1), request_id="the-update", policy=PATIENT)
+        died = await first.wait() == -signal.SIGKILL
+        second = await start_process(world, step, moment, marker)
+        try:
+            view = await world.ended(request_id)
+        finally:
+            second.terminate()
+            await second.wait()
+        cluster, namespace = world.cluster, world.namespace
+        return Aftermath(
+            died=died,
+            outcome=view.status.outcome,
+            message=view.status.message,
+            releases=[(release.epoch, release.request_id) for release in await list_releases(cluster, namespace)],
+            revisions=sorted(d.name for d in await list_documents(cluster, namespace, type="definition")),
+            plans=len(await list_documents(cluster, namespace, type="plan")),
+            definitions=set(await world.definitions()),
+            versions=world.replicas.versions("EncoderTask"),
+            prepared=[replica.agent.attest(None, full=False).prepared for replica in world.replicas.running],
+            records=[(stored.record.outcome, stored.sealed) for stored in await list_records(cluster, namespace)],
+        )
+
+
+@pytest.fixture(scope="module")
+async def aftermaths(
+    installed_stack: StackInfo, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[dict[tuple[str, str], asyncio.Task[Aftermath]]]:
+    """All deaths, a few at a time: each of them mostly waits for the server's time-outs."""
+    folder = tmp_path_factory.mktemp("deaths")
+    at_once = asyncio.Semaphore(5)
+
+    async def one(step: str, moment: str) -> Aftermath:
+        async with at_once:
+            return await run_with_death(installed_stack, step, moment, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TOKEN_VARIABLE, TOKEN)
+        tasks = {
+            (step, moment): asyncio.create_task(one(step, moment)) for step in STEPS for moment in ("before", "after")
+        }
+        yield tasks
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-async def test_another_worker_finishes_the_update(bare_world: World, tmp_path: Path, step: str, moment: str) -> None:
-    world, marker = bare_world, tmp_path / "died"
-    await world.replicas.start("gateway", 2)
-    await world.replicas.start("dispatcher", 1)
-    first = await start_process(world, step, moment, marker)
-    request_id = await world.submit(library(1))
-    assert await first.wait() == -signal.SIGKILL
-    second = await start_process(world, step, moment, marker)
-    try:
-        view = await world.ended(request_id)
-    finally:
-        second.terminate()
-        await second.wait()
-    assert view.status.outcome == "completed", view.status.message
-    # Each effect is there, and once.
-    releases = await list_releases(world.cluster, world.namespace)
-    assert [(release.epoch, release.request_id) for release in releases] == [(1, request_id)]
-    stored = Counter(
-        document.name for document in await list_documents(world.cluster, world.namespace, type="definition")
+async def test_another_worker_finishes_the_update_and_each_effect_is_there_once(
+    aftermaths: dict[tuple[str, str], asyncio.Task[Aftermath]], step: str, moment: str
+) -> None:
+    aftermath = await aftermaths[step, moment]
+    assert aftermath == Aftermath(
+        died=True,
+        outcome="completed",
+        message="every replica attests the new release",
+        releases=[(1, "the-update")],
+        revisions=sorted(revision_name(content.key, content.digest()) for content in library(1)),
+        plans=1,
+        definitions={str(content.key) for content in library(1)},
+        versions={1},
+        prepared=[[], [], []],
+        records=[("completed", True)],
     )
-    assert stored == Counter(revision_name(content.key, content.digest()) for content in library(1))
-    plans = await list_documents(world.cluster, world.namespace, type="plan")
-    assert len(plans) == 1
-    assert set(await world.definitions()) == {str(content.key) for content in library(1)}
-    assert world.replicas.versions("EncoderTask") == {1}
-    assert [replica.agent.attest(None, full=False).prepared for replica in world.replicas.running] == [[]] * 3
-    records = await list_records(world.cluster, world.namespace)
-    assert [(stored.record.outcome, stored.sealed) for stored in records] == [("completed", True)]

@@ -3,13 +3,21 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from taskroll.services.configuration import InvalidConfiguration, PodDiscovery, ServicesConfig, split_host_port
+from taskroll.services.configuration import (
+    InvalidConfiguration,
+    PodDiscovery,
+    ServicesConfig,
+    TokenSource,
+    split_host_port,
+)
 from taskroll.services.configuration_file import load_services, parse_services
 from taskroll.services.strategy_name import StrategyName
 from taskroll.services.strategy_registry import STRATEGIES
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "services.yaml"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "services.yaml"
 
 WHOLE = """\
 services:
@@ -76,6 +84,19 @@ def test_the_example_is_valid() -> None:
         assert (service.strategy, service.port) == (StrategyName.AGENT, 8000)
         assert service.token is not None
         assert service.token.env == "TASKROLL_AGENT_TOKEN"
+
+
+def test_every_services_file_that_is_shipped_is_valid() -> None:
+    shipped = sorted((ROOT / "deploy").rglob("services.yaml"))
+    assert len(shipped) >= 2
+    for path in shipped:
+        load_services(path, check_tokens=False)
+
+
+def test_the_example_in_the_documentation_is_valid() -> None:
+    blocks = (ROOT / "docs" / "services.md").read_text().split("```yaml\n")[1:]
+    example = next(block.partition("```")[0] for block in blocks if block.startswith("services:"))
+    assert len(parse_services(example, "services.md").services) == 4
 
 
 WRONG = {
@@ -156,6 +177,12 @@ SECRET = "hunter2-the-real-token"
 )
 def test_a_token_typed_into_the_file_is_never_shown(text: str) -> None:
     assert SECRET not in "; ".join(findings(text))
+
+
+def test_nor_is_it_in_the_errors_of_the_model_itself() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TokenSource.model_validate({"env": SECRET})
+    assert SECRET not in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -42,14 +42,14 @@ class Place:
     stack: StackInfo
     environ: dict[str, str]
 
-    async def run(self, *arguments: str, **environ: str) -> Ran:
-        """Run ``taskroll`` as a process of its own."""
+    async def run(self, *arguments: str, **environ: str | None) -> Ran:
+        """Run ``taskroll`` as a process of its own; a variable that is None is not set."""
         process = await self.start(*arguments, **environ)
         out, err = await process.communicate()
         assert process.returncode is not None
         return Ran(process.returncode, out.decode(), err.decode())
 
-    async def start(self, *arguments: str, **environ: str) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: str, **environ: str | None) -> asyncio.subprocess.Process:
         """Start ``taskroll``; its output is piped."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -57,7 +57,7 @@ class Place:
             "starter.cli.main",
             *arguments,
             cwd=ROOT,
-            env={**self.environ, **environ},
+            env={name: value for name, value in {**self.environ, **environ}.items() if value is not None},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -10,9 +10,9 @@ import pytest
 
 from .place import ROOT
 
-COMMANDS = (
-    ["deploy", "rollback", "status", "watch", "versions", "list", "history", "approve", "reject", "abort", "resume", "serve"]
-)  # dev has tests of its own
+# `dev` has tests of its own.
+COMMANDS = ("deploy", "rollback", "status", "watch", "versions", "list", "history", "serve")
+DECISIONS = ("approve", "reject", "abort", "resume")
 HEAVY = ("temporalio", "kubernetes", "griffe", "pydantic", "fastapi", "yaml")
 HELP_SECONDS = 0.3
 """What a user waits for help at most, start of the interpreter included."""
@@ -57,10 +57,10 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_help_names_all_commands() -> None:
     shown = taskroll("--help").stdout
-    assert all(f"│ {name} " in shown for name in [*COMMANDS, "dev"])
+    assert all(f"│ {name} " in shown for name in [*COMMANDS, *DECISIONS, "dev"])
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *DECISIONS])
 def test_each_command_has_help_with_the_common_options(command: str) -> None:
     shown = taskroll(command, "--help")
     assert shown.returncode == 0

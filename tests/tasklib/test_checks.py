@@ -43,7 +43,7 @@ SITUATIONS: dict[str, tuple[list[Given], list[Expected]]] = {
     "byte order mark": ([{"source": "\ufeff" + A}], []),
     "as large as allowed": ([{"source": A + "#" * (512 * 1024 - len(A))}], []),
     "too large": ([{"source": A + "#" * (512 * 1024 - len(A) + 1)}], [("error", "too-large", None)]),
-    "too deep": ([{"source": A + "x = " + "(" * 150 + "-" * 10_000 + "1" + ")" * 150}], [("error", "too-deep", None)]),
+    "too deep": ([{"source": A + "x = " + "(" * 150 + "-" * 200_000 + "1" + ")" * 150}], [("error", "too-deep", None)]),
     "no source": ([{"sourceCode": None}], [("error", "source-missing", None)]),
     "not base64": ([{"sourceCode": "a b"}], [("error", "source-missing", None)]),
     "module name with slashes": ([{"module": "../../etc/cron"}], [("error", "bad-module-name", None)]),

@@ -184,15 +184,21 @@ def test_what_is_a_definition(make_package: MakePackage, name: str) -> None:
 def test_descriptors_without_a_task_are_said(make_package: MakePackage) -> None:
     folder = make_package(
         {
-            "lib/a.py": BASE + "from typing import Generic, TypeVar\nT = TypeVar('T')\n"
-            "class A(UnitTask): ...\nclass Bare(Descriptor): ...\nclass G(Descriptor[T], Generic[T]): ...\n"
+            "lib/a.py": BASE + "from typing import Generic, TypeVar\nfrom base import TaskT\nT = TypeVar('T')\n"
+            "class A(UnitTask): ...\n"
+            "class Bare(Descriptor): ...\n"
+            "class Own(Descriptor[T], Generic[T]): ...\n"
+            "class Imported(Descriptor[TaskT], Generic[TaskT]): ...\n"
+            "class Forgotten(Descriptor[T]): ...\n"
         }
     )
     package = discover(folder / "lib")
     assert found(package) == ["unit A"]
     assert [(p.code, p.severity, p.line) for p in package.problems] == [
-        ("descriptor-without-task", "error", 5),
-        ("descriptor-without-task", "warning", 6),
+        ("descriptor-without-task", "error", 6),
+        ("descriptor-without-task", "error", 9),
+        ("descriptor-without-task", "warning", 7),
+        ("descriptor-without-task", "warning", 8),
     ]
 
 
@@ -233,15 +239,16 @@ def test_the_bases_themselves_are_no_definitions(make_package: MakePackage) -> N
 
 def test_contents_are_exactly_what_cornserve_writes(make_package: MakePackage) -> None:
     source = (
-        BASE + 'class ATask(UnitTask):\n    """Does it.\n\n    More."""\nclass ADescriptor(Descriptor[ATask]): ...\n'
+        BASE + 'class ATask(UnitTask):\n    """Does it.\n\n    More."""\n'
+        "class ADescriptor(Descriptor[ATask]): ...\nclass Both(Task): ...\n"
     )
     folder = make_package({"lib/task/a.py": source})
     config = PackageConfig(
-        bases=TaskBases(unit_task=("base.UnitTask",), descriptor=("base.Descriptor",)),
+        bases=TaskBases(unit_task=("base.UnitTask",), composite_task=("base.Task",), descriptor=("base.Descriptor",)),
         labels={"team": "x"},
         annotations={"note": "y"},
     )
-    task, descriptor = discover(folder / "lib", config).definitions
+    task, composite, descriptor = discover(folder / "lib", config).definitions
     encoded = base64.b64encode(source.encode()).decode()
     assert task.content().model_dump() == {
         "kind": "TaskDefinition",
@@ -254,6 +261,7 @@ def test_contents_are_exactly_what_cornserve_writes(make_package: MakePackage) -
         },
         "metadata": {"labels": {"team": "x"}, "annotations": {"note": "y"}},
     }
+    assert composite.content().spec == {**task.content().spec, "taskClassName": "Both", "isUnitTask": False}
     assert descriptor.content().spec == {
         "taskClassName": "ATask",
         "descriptorClassName": "ADescriptor",

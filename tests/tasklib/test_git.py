@@ -180,10 +180,17 @@ def test_programs_that_the_repository_names_do_not_run(repo: Repo, tmp_path: Pat
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     program.chmod(0o755)
+    # A signature that nobody can check is enough for Git to try.
+    signer = tmp_path / "signer"
+    signer.write_text(
+        "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\necho '-----BEGIN PGP SIGNATURE-----'\n"
+    )
+    signer.chmod(0o755)
+    repo.git("-c", f"gpg.program={signer}", "commit", "-q", "-S", "--allow-empty", "-m", "signed")
     repo.git("config", "core.fsmonitor", str(program))
     repo.git("config", "gpg.program", str(program))
     repo.git("config", "log.showSignature", "true")
-    provenance(repo.folder)
+    assert provenance(repo.folder).subject == "signed"
     assert not (tmp_path / "ran").exists()
 
 
@@ -209,7 +216,7 @@ def fake_git(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "echo \"fatal: detected dubious ownership in repository at '/x'\" >&2; exit 128",
-            "git config --global --add safe.directory",
+            "git config --global --add safe.directory '/x'",
         ),
         ("echo \"fatal: your current branch 'main' does not have any commits yet\" >&2; exit 128", "no commit yet"),
         ("echo 'error: odd'>&2; echo 'fatal: disk on fire' >&2; exit 1", "disk on fire"),

@@ -92,7 +92,7 @@ def test_excluded_modules_have_no_definitions_but_are_read_for_bases(make_packag
         ("b.py", b"x = 1\n\n\0", "nul-byte", 3),
         ("b.py", "x = 1\n".encode("utf-16"), "nul-byte", 1),
         ("b.py", b"#" * 524_289, "too-large", None),
-        ("b.py", b"x = " + b"-" * 5000 + b"1\n", "too-deep", None),
+        ("b.py", b"x = " + b"-" * 200_000 + b"1\n", "too-deep", None),
         ("b-c.py", b"x = 1\n", "file-not-importable", None),
         ("1b/c.py", b"x = 1\n", "directory-not-importable", None),
     ],

@@ -1,0 +1,1 @@
+"""First figures of taskroll: ``python -m benchmarks``, or ``make bench``."""

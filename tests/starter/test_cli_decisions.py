@@ -1,0 +1,106 @@
+"""approve, reject, abort, resume, watch: what they say and how they end."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from starter.client import TaskrollClient
+from taskroll.models.decision import AbortInput
+
+from .place import Place, interrupt, line_with
+
+Package = Callable[..., Path]
+
+
+async def waiting(place: Place, folder: Path, client: TaskrollClient, request_id: str = "one") -> str:
+    """Start an update that waits for an approval; return its plan's digest."""
+    ran = await place.run(
+        "deploy", str(folder), "--request-id", request_id, "--approval", "required", "--no-wait", "-o", "json"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.document()["is_new"] is True
+    async for view in client.watch(request_id):
+        if view.status.phase == "awaiting-approval":
+            assert view.status.plan is not None
+            return view.status.plan.digest
+    raise AssertionError("never waited")
+
+
+async def test_approval_by_the_plan_that_was_seen(place: Place, package: Package, client: TaskrollClient) -> None:
+    digest = await waiting(place, package(1), client)
+    other = await place.run("approve", "one", "--plan", "sha256:" + "0" * 64)
+    assert other.code == 5
+    assert digest in other.err, "the refusal names the plan that waits"
+    ran = await place.run("approve", "one", "--plan", digest, "--by", "jane", "--reason", "fine", "-o", "json")
+    assert ran.code == 0, ran.err
+    taken = ran.document()
+    assert (taken["decision"], taken["by"], taken["plan_digest"]) == ("approved", "jane", digest)
+    watched = await place.run("watch", "one", "-o", "json")
+    assert (watched.code, watched.document()["status"]["outcome"]) == (0, "completed")
+    assert watched.document()["status"]["decisions"][0]["by"] == "jane"
+    late = await place.run("approve", "one")
+    assert late.code == 5
+    assert "has ended (completed)" in late.err
+
+
+async def test_rejection_ends_the_update_with_its_own_code(
+    place: Place, package: Package, client: TaskrollClient
+) -> None:
+    await waiting(place, package(1), client)
+    assert (await place.run("reject", "one", "--reason", "not today")).code == 0
+    ran = await place.run("watch", "one")
+    assert ran.code == 12
+    assert "rejected by tester: not today" in ran.out
+    assert await client.cluster.definitions() == {}
+
+
+async def test_abort_takes_back_and_waits_where_asked(place: Place, package: Package, client: TaskrollClient) -> None:
+    await waiting(place, package(1), client)
+    ran = await place.run("abort", "one", "--reason", "wrong package", "--wait", "-o", "json")
+    assert ran.code == 11, ran.err
+    assert ran.document()["status"]["message"] == "aborted by tester: wrong package"
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "approve", "reject", "abort", "resume"])
+async def test_an_unknown_update(place: Place, command: str) -> None:
+    ran = await place.run(command, "nobody-knows")
+    assert (ran.code, ran.out) == (3, "")
+    assert "'nobody-knows'" in ran.err
+    assert "taskroll list" in ran.err
+
+
+async def test_what_comes_at_the_wrong_time(place: Place, package: Package) -> None:
+    await place.deployed(package(1), "done")
+    for command in ("approve", "reject", "abort", "resume"):
+        ran = await place.run(command, "done")
+        assert (ran.code, ran.out) == (5, ""), command
+        assert "completed" in ran.err
+
+
+async def test_ctrl_c_leaves_the_update_and_says_how_to_come_back(
+    place: Place, package: Package, client: TaskrollClient
+) -> None:
+    process = await place.start(
+        "deploy", str(package(1)), "--request-id", "one", "--approval", "required", "-n", place.settings.namespace
+    )
+    await line_with(process.stderr, "waits for an approver")
+    ran = await interrupt(process)
+    assert ran.code == 130
+    assert f"taskroll watch one -n {place.settings.namespace}" in ran.err
+    assert "Traceback" not in ran.err
+    assert (await client.status("one")).execution == "running"
+    await client.abort("one", AbortInput(by="tester"))
+    await client.wait("one")
+
+
+async def test_a_line_per_change_while_it_goes_on(place: Place, package: Package, client: TaskrollClient) -> None:
+    await waiting(place, package(1), client)
+    process = await place.start("watch", "one")
+    await line_with(process.stderr, "waits for an approver: taskroll approve one")
+    await place.run("approve", "one")
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert b"verify: done" in err
+    assert b"completed, release 1" in out

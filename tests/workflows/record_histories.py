@@ -1,0 +1,69 @@
+"""Record the histories that `test_replay.py` replays: ``python -m tests.workflows.record_histories``.
+
+Run it when a release is made, and add the files: histories of earlier releases stay, since their updates may still run.
+"""
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+from taskroll import __version__
+from taskroll.cluster.connection import Cluster
+from taskroll.cluster.kubeconfig import ClusterSettings
+from taskroll.cluster.manifests import install
+from taskroll.devstack import DevStack
+from taskroll.models.decision import DecisionInput
+from tests.saga.replicas import TOKEN
+from tests.saga.sources import BROKEN, library, unit
+from tests.saga.test_approval import ASKING
+from tests.saga.world import QUICK, TOKEN_VARIABLE, World, create_world
+
+FOLDER = Path(__file__).parent / "histories"
+
+
+async def record() -> None:
+    os.environ[TOKEN_VARIABLE] = TOKEN
+    with tempfile.TemporaryDirectory() as folder, DevStack(Path(folder)) as stack:
+        async with await Cluster.connect(ClusterSettings(kubeconfig=str(stack.kubeconfig), context="admin")) as cluster:
+            await install(cluster, "default")
+        async with create_world(stack, TOKEN_VARIABLE) as world:
+            await world.start_worker()
+            await world.replicas.start("gateway", 2)
+            await world.replicas.start("dispatcher", 1)
+            await _all(world)
+
+
+async def _all(world: World) -> None:
+    await _save(world, "completed", (await world.update(library(1))).status.request_id)
+    await _save(world, "no-change", (await world.update(library(1))).status.request_id)
+    approved = await world.submit(library(2), policy=ASKING)
+    await world.in_phase(approved, "awaiting-approval")
+    await world.client.decide(approved, DecisionInput(decision="approved", by="anna"))
+    await world.ended(approved)
+    await _save(world, "approved", approved)
+    await _save(world, "not-loadable", (await world.update([unit("EncoderTask", 3), BROKEN])).status.request_id)
+    world.faults.fail("verify")
+    await _save(world, "taken-back-after-verify", (await world.update(library(4))).status.request_id)
+    hold = world.faults.hold("patch")
+    cancelled = await world.submit(library(5))
+    await hold.reached.wait()
+    await world.handle(cancelled).cancel()
+    await world.ended(cancelled)
+    await _save(world, "cancelled-in-patch", cancelled)
+    await world.create_instance("EncoderTask")
+    overdue = await world.update(library(6), policy=QUICK.model_copy(update={"drain_timeout": 1.0}))
+    await _save(world, "still-in-use", overdue.status.request_id)
+    await world.delete_instance()
+    await _save(world, "rollback", (await world.update([], target_release=1)).status.request_id)
+
+
+async def _save(world: World, name: str, request_id: str) -> None:
+    history = await world.handle(request_id).fetch_history()
+    folder = FOLDER / __version__
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(history.to_json() + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(record())
