@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -110,6 +111,11 @@ def main() -> int:
         return 130
     (folder / "figures.json").write_text(figures.model_dump_json(indent=2) + "\n")
     print(write_figures(figures))
+    if not arguments.quick:
+        _say("the fan-out to agents by itself")
+        command = [sys.executable, str(Path(__file__).with_name("fan_out.py")), "--json", str(folder / "fan_out.json")]
+        print("\n## The fan-out to agents, answers per second\n", flush=True)
+        return subprocess.run(command, check=False).returncode
     return 0
 
 

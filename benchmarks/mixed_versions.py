@@ -93,7 +93,10 @@ def write_mixed_versions(figures: list[MixedVersions]) -> str:
             f"{each.saga_ms.runs} |"
         )
     lines.append("")
-    lines.append(f"The prober asks each replica every {figures[0].resolution_ms:g} ms; it sees no shorter window.")
+    lines.append(
+        f"The prober asks each replica every {figures[0].resolution_ms:g} ms; no window counts as shorter than that. "
+        "A restart inside of a shared process is that of agent and HTTP server only; most of it is the server's pauses."
+    )
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """What the saga hands to each of its activities, and what comes back: references and counts, never sources."""
 
 from datetime import datetime
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,12 +14,12 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class StepResult(_Message):
+class StepResult(Protocol):
     """What a step answers."""
 
     def in_words(self) -> str:
         """The result in a few words, for the table of steps; empty where there is nothing to say."""
-        return ""
+        ...
 
 
 def counted(number: int, noun: str) -> str:
@@ -58,7 +59,7 @@ class FenceInput(PlannedStep):
     """Whether to hold the fence while the plan is made again. Not where people have to approve that: they take days."""
 
 
-class FenceResult(StepResult):
+class FenceResult(_Message):
     held: bool
     ahead: list[str] = Field(default_factory=list[str])
     """Request ids of the updates that come first."""
@@ -68,11 +69,9 @@ class FenceResult(StepResult):
     """A first look at the live instances of the closure, behind the fence."""
 
     def in_words(self) -> str:
-        return (
-            "the live definitions drifted: the plan is made again"
-            if self.drifted
-            else ("" if self.held else f"behind {', '.join(self.ahead[:5])}")
-        )
+        if self.drifted:
+            return "the live definitions drifted: the plan is made again"
+        return "" if self.held else f"behind {', '.join(self.ahead[:5])}"
 
 
 class CheckInput(PlannedStep):
@@ -80,7 +79,7 @@ class CheckInput(PlannedStep):
     """End at once where an instance lives, instead of waiting."""
 
 
-class CheckResult(StepResult):
+class CheckResult(_Message):
     waited_for: int
     """Instances that were seen alive before none was left."""
 
@@ -88,7 +87,7 @@ class CheckResult(StepResult):
         return f"{counted(self.waited_for, 'instance')} gone" if self.waited_for else "no instance lives"
 
 
-class StageResult(StepResult):
+class StageResult(_Message):
     revisions: int
     """Revisions that were written; those that existed already are not counted."""
 
@@ -96,14 +95,14 @@ class StageResult(StepResult):
         return f"{counted(self.revisions, 'revision')} written"
 
 
-class PrepareResult(StepResult):
+class PrepareResult(_Message):
     replicas: int
 
     def in_words(self) -> str:
         return f"{counted(self.replicas, 'replica')} loaded it"
 
 
-class PatchResult(StepResult):
+class PatchResult(_Message):
     written: int
     already: int
     """Changes that had been made before: the answer of an earlier attempt was lost."""
@@ -112,7 +111,7 @@ class PatchResult(StepResult):
         return f"{self.written} written" + (f", {self.already} before" if self.already else "")
 
 
-class CommitResult(StepResult):
+class CommitResult(_Message):
     epoch: int
     release: str
     content_digest: Digest
@@ -122,7 +121,7 @@ class CommitResult(StepResult):
         return f"release {self.epoch}"
 
 
-class RevertResult(StepResult):
+class RevertResult(_Message):
     """What the compensation of the commit found and did."""
 
     committed: CommitResult | None
@@ -132,7 +131,7 @@ class RevertResult(StepResult):
         return self.committed.in_words() if self.committed else "nothing had been committed"
 
 
-class RestoreResult(StepResult):
+class RestoreResult(_Message):
     restored: int
     byte_for_byte: bool
     """Whether each custom resource was compared afterwards and equals its former object."""
@@ -151,7 +150,7 @@ class ReleaseStep(PlannedStep):
     """True in a compensation: the replicas go back to what they ran before."""
 
 
-class InvalidateResult(StepResult):
+class InvalidateResult(_Message):
     replicas: int
     already_active: int
     """Replicas that had flipped by themselves, on seeing the release pointer move."""
@@ -160,7 +159,7 @@ class InvalidateResult(StepResult):
         return f"{counted(self.replicas, 'replica')}, {self.already_active} had seen it by themselves"
 
 
-class VerifyResult(StepResult):
+class VerifyResult(_Message):
     replicas: int
     mixed_version_window_ms: float | None
 
@@ -170,14 +169,13 @@ class VerifyResult(StepResult):
         )
 
 
-class AbortPrepareResult(StepResult):
+class AbortPrepareResult(_Message):
     dropped: int
     unreachable: int
 
     def in_words(self) -> str:
-        return f"{counted(self.dropped, 'replica')} dropped it" + (
-            f", {self.unreachable} out of reach" if self.unreachable else ""
-        )
+        lost = f", {self.unreachable} out of reach" if self.unreachable else ""
+        return f"{counted(self.dropped, 'replica')} dropped it{lost}"
 
 
 class FinishInput(UpdateRef):

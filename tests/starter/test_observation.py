@@ -12,6 +12,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from starter import observation
 from starter.client import TaskrollClient
 from taskroll.models.decision import ResumeInput
 from taskroll.models.errors import ServiceUnavailable, UnknownUpdate
@@ -114,10 +115,11 @@ async def test_a_terminated_workflow_is_shown_as_orphaned(idle_client: TaskrollC
     temporal, request_id = await stand_in(idle_client, None)
     async with worker(temporal, idle_client):
         views = []
-        async for view in idle_client.watch(request_id):
-            views.append(view)
-            if len(views) == 1:
-                await temporal.get_workflow_handle(view.workflow_id).terminate("by hand")
+        async with asyncio.timeout(30):
+            async for view in idle_client.watch(request_id):
+                views.append(view)
+                if len(views) == 1:
+                    await temporal.get_workflow_handle(view.workflow_id).terminate("by hand")
         assert (views[-1].execution, views[-1].status.outcome, views[-1].is_orphaned) == ("terminated", None, True)
 
 
@@ -131,20 +133,30 @@ async def test_a_parked_update_ends_the_watch_and_can_be_resumed(idle_client: Ta
         assert (await idle_client.wait(request_id)).status.outcome == "completed"
 
 
-async def test_a_watch_outlives_its_worker_and_says_so_once(idle_client: TaskrollClient) -> None:
+async def test_a_watch_outlives_its_worker_and_says_so_once(
+    idle_client: TaskrollClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     temporal, request_id = await stand_in(idle_client, "needs_operator")
+    monkeypatch.setattr(observation, "UNSEEN_WORKER_TIMEOUT", timedelta(milliseconds=100))
     silences: list[str] = []
-    silent = asyncio.Event()
+    unanswered = 0
+    often_unanswered = asyncio.Event()
+    no_worker = idle_client.temporal.no_worker
 
-    def on_silence(why: str) -> None:
-        silences.append(why)
-        silent.set()
+    async def counted(*arguments: Any) -> ServiceUnavailable:
+        nonlocal unanswered
+        unanswered += 1
+        if unanswered == 3:
+            often_unanswered.set()
+        return await no_worker(*arguments)
+
+    monkeypatch.setattr(idle_client.temporal, "no_worker", counted)
 
     async def watch() -> Any:
-        return [view async for view in idle_client.watch(request_id, on_silence=on_silence)]
+        return [view async for view in idle_client.watch(request_id, on_silence=silences.append)]
 
     watching = asyncio.create_task(watch())
-    await silent.wait()
+    await often_unanswered.wait()
     async with worker(temporal, idle_client):
         views = await watching
     assert [view.status.outcome for view in views] == ["needs_operator"]
@@ -156,7 +168,8 @@ async def test_a_watch_outlives_its_worker_and_says_so_once(idle_client: Taskrol
 async def test_patience_ends(idle_client: TaskrollClient) -> None:
     temporal, request_id = await stand_in(idle_client, None)
     with pytest.raises(ServiceUnavailable, match="no worker polls it"):
-        await idle_client.wait(request_id, patience=0.1)
+        async with asyncio.timeout(30):
+            await idle_client.wait(request_id, patience=0.1)
     await temporal.get_workflow_handle(workflow_id(idle_client.settings.namespace, request_id)).terminate()
 
 

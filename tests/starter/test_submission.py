@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from starter import cluster_connection
 from starter.client import TaskrollClient, open_client
 from starter.submission import MAX_DEFINITION_BYTES, Submission, unfit
+from taskroll.cluster.revisions import write_definition_revisions
 from taskroll.models.errors import InvalidRequest, RequestConflict, ServiceUnavailable, UnknownRelease, UnknownUpdate
 from taskroll.models.provenance import GitProvenance
 from taskroll.models.request import UpdateRequest
@@ -107,10 +109,21 @@ async def test_a_client_that_dies_between_the_sources_and_the_request_leaves_the
     assert (await idle_client.submit(request(idle_client))).is_new
 
 
-async def test_only_sources_that_are_missing_are_sent(idle_client: TaskrollClient) -> None:
+async def test_only_sources_that_are_missing_are_sent(
+    idle_client: TaskrollClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    async def write(*arguments: Any, **more: Any) -> int:
+        sent.extend(content.name for content in arguments[2])
+        return await write_definition_revisions(*arguments, **more)
+
+    monkeypatch.setattr(cluster_connection, "write_definition_revisions", write)
     first, second = definition("echo"), definition("shout", "class Shout: ...\n")
-    assert await idle_client.cluster.write_missing_revisions(request(idle_client, definitions=[first])) == 1
-    assert await idle_client.cluster.write_missing_revisions(request(idle_client, definitions=[first, second])) == 1
+    await idle_client.submit(request(idle_client, "one", definitions=[first]))
+    await idle_client.submit(request(idle_client, "two", definitions=[first, second]))
+    await idle_client.submit(request(idle_client, "two", definitions=[first, second]))
+    assert sent == ["echo", "shout"]
 
 
 async def test_an_update_that_has_ended_is_not_started_again_when_temporal_has_lost_it(
@@ -127,6 +140,16 @@ async def test_an_update_that_has_ended_is_not_started_again_when_temporal_has_l
         view = await elsewhere.status("one")
     assert (view.execution, view.notice, view.status.outcome, view.status.epoch) == ("recorded", None, "completed", 1)
     assert [step.name for step in view.status.steps] == [step.name for step in ended.status.steps]
+
+
+async def test_a_terminated_update_is_not_started_again(idle_client: TaskrollClient) -> None:
+    submitted = await idle_client.submit(request(idle_client))
+    handle = (await idle_client.temporal.client()).get_workflow_handle(submitted.workflow_id)
+    before = await handle.describe()
+    await handle.terminate("by hand")
+    again = await idle_client.submit(request(idle_client))
+    after = await handle.describe()
+    assert (again.is_new, after.run_id, after.close_time is None) == (False, before.run_id, False)
 
 
 async def test_what_the_web_ui_shows(idle_client: TaskrollClient) -> None:

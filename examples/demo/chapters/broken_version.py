@@ -10,6 +10,7 @@ ROLLED_BACK = 11
 
 
 async def broken_version(course: Course) -> None:
+    """Deploy what does not import; nothing may have moved."""
     tell = course.telling
     tell.chapter("Version 3 is broken")
     tell.say(

@@ -20,6 +20,7 @@ LIBRARY = ROOT / "examples" / "tasklib"
 
 
 async def dying_replica(course: Course) -> None:
+    """Let a replica die while an update is under way; all has to be taken back."""
     tell = course.telling
     tell.chapter("A replica dies in the middle of an update")
     tell.say(

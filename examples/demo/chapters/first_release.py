@@ -6,6 +6,7 @@ REQUEST = "sketchlib-1"
 
 
 async def first_release(course: Course) -> None:
+    """Deploy version 1, then begin the load."""
     tell = course.telling
     tell.chapter("Version 1 is deployed")
     tell.say(

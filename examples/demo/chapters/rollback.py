@@ -8,6 +8,7 @@ REQUEST = "back-to-1"
 
 
 async def rollback(course: Course) -> None:
+    """Go back to release 1, and show what is on record."""
     tell = course.telling
     tell.chapter("Back to release 1")
     tell.say(

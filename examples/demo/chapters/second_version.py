@@ -8,6 +8,7 @@ INSTANCE = "encoder-of-app-7"
 
 
 async def second_version(course: Course) -> None:
+    """Approve, wait for the instance, flip."""
     tell = course.telling
     tell.chapter("Version 2 changes a task that is in use")
     tell.say(
