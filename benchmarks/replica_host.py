@@ -22,8 +22,8 @@ from taskroll_agent import Agent, AgentSettings, DefinitionNotFound, standalone_
 
 from .definitions_at_start import DefinitionsAtStart
 
-PORT = 8000
-VERSION_PORT = 8001
+PORT = 18_000
+VERSION_PORT = 18_001
 """Where a replica tells its version: a line for each byte that it is sent. Cheap, so that it can be asked often."""
 ASK = b"?"
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from temporalio.service import RPCError
 
 from taskroll.models.errors import TaskrollError
+from taskroll.process_exit import end_process
 
 from . import health, logs
 from .settings import WorkerSettings
@@ -37,9 +38,10 @@ def main() -> None:
         asyncio.run(_run(settings))
     except TaskrollError as error:
         # Configuration that is wrong has no retryable error; what is retryable is out of reach.
-        sys.exit(_say(error.message, EXIT_UNREACHABLE if error.retryable else EXIT_BAD_SETTINGS))
+        end_process(_say(error.message, EXIT_UNREACHABLE if error.retryable else EXIT_BAD_SETTINGS))
     except (RuntimeError, RPCError, OSError) as error:
-        sys.exit(_say(f"Temporal cannot be reached: {error}; see --temporal-address", EXIT_UNREACHABLE))
+        end_process(_say(f"Temporal cannot be reached: {error}; see --temporal-address", EXIT_UNREACHABLE))
+    end_process(0)
 
 
 async def _run(settings: WorkerSettings) -> None:

@@ -136,6 +136,8 @@ def _services_file(folder: Path, port: int) -> Path:
 def _free_port() -> int:
     for wanted in (PREFERRED_PORT, 0):
         with socket.socket() as probe:
+            # Connections of an earlier demo that linger are nobody who listens.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 # Somebody who listens on all addresses listens on those of the replicas too.
                 probe.bind(("", wanted))

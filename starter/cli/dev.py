@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from starter.cli.exit_codes import ExitCode
+
 if TYPE_CHECKING:
     from taskroll.devstack import DevStack, StackInfo
     from taskroll.devstack.versions import BinaryName
@@ -88,7 +90,7 @@ def down(
 
 @app.command()
 def status(data_dir: _DataDir = None, output: _Output = "table") -> None:
-    """Show what runs: addresses, versions, processes, since when. Exit code 1 if the stack does not run."""
+    """Show what runs: addresses, versions, processes, since when. Exit code 4 if the stack does not run."""
     from taskroll.devstack import stack_status
 
     found = stack_status(_resolved(data_dir))
@@ -104,7 +106,7 @@ def status(data_dir: _DataDir = None, output: _Output = "table") -> None:
             "stopped": "is stopped; its data is kept",
         }
         typer.echo(f"# the stack on {found.data_dir} {words.get(found.state, 'does not exist')}")
-    raise typer.Exit(0 if found.state == "running" else 1)
+    raise typer.Exit(ExitCode.DONE if found.state == "running" else ExitCode.UNREACHABLE)
 
 
 def _resolved(data_dir: Path | None) -> Path:
@@ -158,4 +160,4 @@ def _stay(stack: DevStack) -> None:
 
 def _failure(message: str) -> typer.Exit:
     typer.echo(message, err=True)
-    return typer.Exit(1)
+    return typer.Exit(ExitCode.UNREACHABLE)

@@ -1,5 +1,6 @@
 """``taskroll``, the deploy tool. Commands import what they need when they run, so that help answers at once."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -66,7 +67,14 @@ app.add_typer(dev, name="dev", rich_help_panel=_RUN)
 
 def main() -> None:
     """Entry point of the command ``taskroll``."""
-    app(prog_name="taskroll")
+    try:
+        app(prog_name="taskroll")
+    except SystemExit as end:
+        if "temporalio" in sys.modules:
+            from taskroll.process_exit import end_process
+
+            end_process(end.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from starter.cli.dev import app
+from starter.cli.exit_codes import ExitCode
 from taskroll.devstack import StackInfo
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ def _dev(*arguments: str, folder: Path) -> Result:
 def test_up_status_down(tmp_path: Path) -> None:
     folder = tmp_path / "dev"
     absent = _dev("status", folder=folder)
-    assert (absent.exit_code, "does not exist" in absent.stdout) == (1, True)
+    assert (absent.exit_code, "does not exist" in absent.stdout) == (ExitCode.UNREACHABLE, True)
 
     first = _dev("up", folder=folder)
     assert first.exit_code == 0, first.stderr
@@ -47,7 +48,7 @@ def test_up_status_down(tmp_path: Path) -> None:
     finally:
         down = _dev("down", folder=folder)
     assert (down.exit_code, down.stdout) == (0, "")
-    assert _dev("status", folder=folder).exit_code == 1
+    assert _dev("status", folder=folder).exit_code == ExitCode.UNREACHABLE
     again = _dev("down", "--delete-data", folder=folder)
     assert again.exit_code == 0
     assert not folder.exists()
@@ -56,7 +57,7 @@ def test_up_status_down(tmp_path: Path) -> None:
 def test_what_prevents_a_start_is_said_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKROLL_TEMPORAL_BIN", "/nowhere/temporal")
     result = _dev("up", folder=tmp_path)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (ExitCode.UNREACHABLE, "")
     assert "/nowhere/temporal --version does not run" in result.stderr
 
 
