@@ -10,6 +10,7 @@ from taskroll.cluster.plans import read_plan
 from taskroll.cluster.task_instances import list_instances
 from taskroll.models.errors import StillInUse
 from taskroll.models.steps import CheckInput, CheckResult
+from taskroll.models.wording import counted
 
 from .step import running, seconds_left
 
@@ -40,14 +41,15 @@ class CheckUnregistered:
                 ]
                 seen.update(instance.name for instance in instances)
                 progress.report(len(seen) - len(instances), len(seen), "waits for " + ", ".join(names[:5]))
+                count = counted(len(instances), "instance")
                 if check.refuse:
                     raise StillInUse(
-                        f"{len(instances)} instances live (policy.drain is refuse); unregister them, or use drain wait",
+                        f"in use by {count} (policy.drain is refuse); unregister, or use drain wait",
                         details=names,
                     )
                 if seconds_left(check.budget) <= 0:
                     raise StillInUse(
-                        f"{len(instances)} instances still live after {check.budget:g} s (policy.drain_timeout)",
+                        f"still in use by {count} after {check.budget:g} s (policy.drain_timeout)",
                         details=names,
                     )
                 await asyncio.sleep(POLL_INTERVAL)

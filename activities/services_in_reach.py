@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from taskroll.models.errors import NotAttested, NotLoadable, ReplicaUnreachable
 from taskroll.models.plan import Plan, ServiceExtent
 from taskroll.models.steps import ReleaseStep
+from taskroll.models.wording import counted
 from taskroll.services.abort import AbortOutcome, abort_prepared
 from taskroll.services.deadline import Deadline
 from taskroll.services.expectation import Expectation
@@ -51,12 +52,12 @@ class ServicesInReach:
         )
         if outcome.problem_count:
             raise NotLoadable(
-                f"{outcome.problem_count} definitions cannot be loaded; nothing was changed",
+                f"{counted(outcome.problem_count, 'definition')} cannot be loaded; nothing was changed",
                 details=_lines(outcome.problems),
             )
         if not outcome.is_prepared:
             raise ReplicaUnreachable(
-                f"{outcome.unprepared_count} replicas did not prepare within the time of the step",
+                f"{counted(outcome.unprepared_count, 'replica')} did not prepare within the time of the step",
                 details=[*outcome.missing, *_lines(outcome.unprepared)],
             )
         return outcome
@@ -82,7 +83,9 @@ class ServicesInReach:
         )
         refused = [problem for problem in outcome.problems if problem.reason == "refused"]
         if refused and not step.former:
-            raise NotAttested(f"{len(refused)} replicas refuse release {step.epoch}", details=_lines(refused))
+            raise NotAttested(
+                f"release {step.epoch} is refused by {counted(len(refused), 'replica')}", details=_lines(refused)
+            )
         return outcome
 
     async def verify(self, step: ReleaseStep, plan: Plan, seconds: float, progress: Progress) -> VerifyOutcome:
@@ -104,7 +107,7 @@ class ServicesInReach:
         )
         if not outcome.is_attested:
             raise NotAttested(
-                f"{outcome.mismatch_count} replicas do not attest release {step.epoch}",
+                f"release {step.epoch} is not attested by {counted(outcome.mismatch_count, 'replica')}",
                 details=[*outcome.missing, *_lines(outcome.mismatches)],
             )
         return outcome

@@ -8,6 +8,7 @@ from taskroll_agent.contracts import DefinitionContent, DefinitionKey, ReleaseEn
 from .models.errors import InvalidSource
 from .models.plan import DefinitionChange, FormerObject
 from .models.request import SubmittedRequest
+from .models.wording import counted
 from .tasklib.checks import check_sources
 from .tasklib.closure import closure_of_change, sources_of
 from .tasklib.import_graph import ImportGraph, import_graph
@@ -169,5 +170,5 @@ def refuse_bad_sources(
     problems = check_sources(after.values(), scope=scope, provided=provided)
     found = [str(problem) for problem in errors(problems)]
     if found:
-        raise InvalidSource(f"definitions: {len(found)} problems in the sources", details=found)
+        raise InvalidSource(f"definitions: {counted(len(found), 'problem')} in the sources", details=found)
     return [str(problem) for problem in problems]

@@ -41,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
         StepResult,
         UpdateRef,
     )
+    from taskroll.models.wording import counted
 
 from .approval import Approval
 from .compensations import Compensations, failure_message
@@ -262,7 +263,7 @@ class TaskUpdateWorkflow:
             result = await self._step("fence", RaiseFence.run, waiting, budget)
         self._board.wait_for(
             [f"instance {instance}" for instance in result.instances],
-            f"waits for {len(result.instances)} live instances to finish" if result.instances else "",
+            f"waits for {counted(len(result.instances), 'live instance')} to finish" if result.instances else "",
         )
         return not result.drifted
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskroll_agent.contracts.definition import Digest
 
 from .status import UpdateStatus
+from .wording import counted
 
 
 class _Message(BaseModel):
@@ -20,11 +21,6 @@ class StepResult(Protocol):
     def in_words(self) -> str:
         """The result in a few words, for the table of steps; empty where there is nothing to say."""
         ...
-
-
-def counted(number: int, noun: str) -> str:
-    """«1 replica», «2 replicas»."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class UpdateRef(_Message):
