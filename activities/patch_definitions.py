@@ -39,7 +39,7 @@ class PatchDefinitions:
             outcomes = await apply_changes(
                 self.cluster,
                 step.namespace,
-                plan.changes,
+                plan.written(),
                 contents,
                 request_id=step.request_id,
                 on_settled=lambda change, _: progress.count(len(plan.changes), str(change.key)),

@@ -1,6 +1,7 @@
 """Plan: what would change, whom it touches, and whether it can be at all. Changes nothing."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from temporalio import activity
@@ -20,7 +21,15 @@ from taskroll.models.plan import Plan, PlanSummary
 from taskroll.models.record import RecordedChange, UpdateRecord
 from taskroll.models.request import SubmittedRequest
 from taskroll.models.steps import PlanInput
-from taskroll.planning import changed_keys, contents_after, extent_of, make_changes, refuse_bad_sources, wanted_entries
+from taskroll.planning import (
+    changed_keys,
+    contents_after,
+    extent_of,
+    foreign_edits,
+    make_changes,
+    refuse_bad_sources,
+    wanted_entries,
+)
 from taskroll_agent.contracts import DefinitionContent, ReleaseEntry
 
 from .live_state import read_live_state
@@ -64,16 +73,15 @@ class PlanUpdate:
         current = await current_release(self.cluster, step.namespace)
         known = current.definitions if current else {}
         wanted = wanted_entries(request, known, await self._target(request))
-        keys = changed_keys(wanted, live.entries, exactly=request.target_release is not None)
-        contents = await self._contents(step.namespace, keys, wanted)
+        keys = changed_keys(wanted, live.entries, known, exactly=request.target_release is not None)
+        contents = await self._contents(step.namespace, keys, wanted, live.entries, known)
         changes = make_changes(keys, wanted, contents, live)
         after = contents_after(live.contents, changes, contents)
         extent = await asyncio.to_thread(extent_of, changes, live.contents, after)
         warnings = await asyncio.to_thread(
             refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules
         )
-        await dry_run_changes(self.cluster, step.namespace, changes, contents, request_id=step.request_id)
-        return Plan(
+        plan = Plan(
             request_id=step.request_id,
             number=step.number,
             base_epoch=current.epoch if current else 0,
@@ -84,8 +92,10 @@ class PlanUpdate:
             task_classes=extent.task_classes,
             services=await self.services.extents(step.namespace),
             instances=await list_instances(self.cluster, step.namespace, set(extent.task_classes)),
-            warnings=warnings,
+            warnings=[*foreign_edits(keys, live.entries, known), *warnings],
         )
+        await dry_run_changes(self.cluster, step.namespace, plan.written(), contents, request_id=step.request_id)
+        return plan
 
     async def _target(self, request: SubmittedRequest) -> dict[str, ReleaseEntry] | None:
         if request.target_release is None:
@@ -94,9 +104,18 @@ class PlanUpdate:
         return dict(release.definitions)
 
     async def _contents(
-        self, namespace: str, keys: list[str], wanted: dict[str, ReleaseEntry | None]
+        self,
+        namespace: str,
+        keys: list[str],
+        wanted: Mapping[str, ReleaseEntry | None],
+        live: Mapping[str, ReleaseEntry],
+        known: Mapping[str, ReleaseEntry],
     ) -> dict[str, DefinitionContent]:
-        digests = {key: entry.digest for key in keys if (entry := wanted[key]) is not None}
+        digests: dict[str, str] = {}
+        for key in keys:
+            entry = wanted[key] or (known.get(key) if key not in live else None)
+            if entry is not None:
+                digests[key] = entry.digest
         return await read_definition_revisions(self.cluster, namespace, digests)
 
 

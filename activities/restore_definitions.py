@@ -35,7 +35,7 @@ class RestoreDefinitions:
             outcomes = await restore_changes(
                 self.cluster,
                 step.namespace,
-                plan.changes,
+                plan.written(),
                 former,
                 request_id=step.request_id,
                 on_settled=lambda change, _: progress.count(len(plan.changes), str(change.key)),

@@ -7,6 +7,7 @@ from temporalio import activity
 from taskroll.cluster.commit_release import ReleaseOrder, commit_release, find_commit
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.plans import read_plan
+from taskroll.cluster.releases import find_release
 from taskroll.cluster.requests import read_request
 from taskroll.models.steps import CommitResult, PlannedStep, RevertResult
 
@@ -29,15 +30,20 @@ class RevertRelease:
         async with running("revert-release", step):
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             request = await read_request(self.cluster, step.namespace, step.request_id)
-            if await find_commit(self.cluster, step.namespace, step.request_id, request.origin) is None:
+            forward = await find_commit(self.cluster, step.namespace, step.request_id, request.origin)
+            if forward is None:
                 return RevertResult(committed=None)
+            # What was released, and not what was live: somebody may have edited a custom resource before the update.
+            former = plan.base
+            if forward.previous_epoch:
+                former = (await find_release(self.cluster, step.namespace, forward.previous_epoch)).definitions
             committed = await commit_release(
                 self.cluster,
                 step.namespace,
                 ReleaseOrder(
                     request_id=step.request_id,
                     origin="compensation",
-                    changes={str(change.key): plan.base.get(str(change.key)) for change in plan.changes},
+                    changes={str(change.key): former.get(str(change.key)) for change in plan.changes},
                     base=plan.base,
                     requested_by=request.requested_by,
                     reason=f"takes back {step.request_id}",

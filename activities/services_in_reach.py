@@ -88,8 +88,14 @@ class ServicesInReach:
             )
         return outcome
 
-    async def verify(self, step: ReleaseStep, plan: Plan, seconds: float, progress: Progress) -> VerifyOutcome:
+    async def verify(
+        self, step: ReleaseStep, definitions: dict[str, str | None], seconds: float, progress: Progress
+    ) -> VerifyOutcome:
         """Wait until every replica attests the release.
+
+        Args:
+            definitions: digests of the definitions that the update is about, None where they shall be absent: what is
+                looked at on replicas that run a later release already.
 
         Raises:
             NotAttested: where one did not in time, with what it runs instead, or why it does not answer.
@@ -100,7 +106,7 @@ class ServicesInReach:
             Expectation(
                 epoch=step.epoch,
                 content_digest=step.content_digest,
-                definitions=plan.former() if step.former else plan.target(),
+                definitions=definitions,
             ),
             Deadline.after(seconds),
             progress.report,

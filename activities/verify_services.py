@@ -6,6 +6,7 @@ from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.plans import read_plan
+from taskroll.cluster.releases import read_release
 from taskroll.models.steps import ReleaseStep, VerifyResult
 
 from .services_in_reach import ServicesInReach
@@ -26,7 +27,9 @@ class VerifyServices:
         """
         async with running("verify", step) as progress:
             plan = await read_plan(self.cluster, step.namespace, step.plan)
-            outcome = await self.services.verify(step, plan, seconds_left(step.budget), progress)
+            released = (await read_release(self.cluster, step.namespace, step.release)).digests()
+            expected = {str(change.key): released.get(str(change.key)) for change in plan.changes}
+            outcome = await self.services.verify(step, expected, seconds_left(step.budget), progress)
             window = outcome.mixed_version_window_ms
             return VerifyResult(
                 replicas=outcome.replicas, mixed_version_window_ms=round(window, 1) if window is not None else None

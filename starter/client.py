@@ -1,6 +1,6 @@
 """The one client that both fronts use, CLI and endpoint: neither of them holds logic of its own."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -51,9 +51,9 @@ class TaskrollClient:
         """Make a request of a task package on disk. See `read_package_request`."""
         return await read_package_request(self.cluster, self.settings.namespace, path, options)
 
-    async def offline_plan(self, request: UpdateRequest) -> OfflinePlan:
+    async def offline_plan(self, request: UpdateRequest, provided: Collection[str] = ()) -> OfflinePlan:
         """What a request would change, without writing anything. See `make_offline_plan`."""
-        return await make_offline_plan(self.cluster, request)
+        return await make_offline_plan(self.cluster, request, provided)
 
     async def submit(self, request: UpdateRequest) -> Submission:
         """Store a request and start its update; the same request again is the same update. See `Submissions.submit`."""

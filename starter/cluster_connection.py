@@ -6,7 +6,7 @@ from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import LiveDefinition, list_definitions
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.records import StoredRecord, list_records, read_record
-from taskroll.cluster.releases import list_releases
+from taskroll.cluster.releases import current_release, list_releases
 from taskroll.cluster.requests import read_request, submit_request
 from taskroll.cluster.revisions import missing_revisions, write_definition_revisions
 from taskroll.models.errors import UnknownUpdate
@@ -71,6 +71,10 @@ class ClusterConnection:
     async def records(self) -> list[StoredRecord]:
         """All records, the latest start first."""
         return await list_records(await self._connected(), self._settings.namespace)
+
+    async def current_release(self) -> Release | None:
+        """The release that the services should run; None before the first."""
+        return await current_release(await self._connected(), self._settings.namespace)
 
     async def releases(self) -> list[Release]:
         """All releases that were ever current, newest first."""

@@ -5,6 +5,7 @@ replicas, live instances, and whether the API server would take each patch.
 """
 
 import asyncio
+from collections.abc import Collection
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,12 +17,13 @@ from taskroll.planning import (
     changed_keys,
     contents_after,
     extent_of,
+    foreign_edits,
     make_changes,
     refuse_bad_sources,
     wanted_entries,
 )
 from taskroll.tasklib.changes import ChangeSummary, describe_change, unified_diff
-from taskroll_agent.contracts import DefinitionContent
+from taskroll_agent.contracts import DefinitionContent, ReleaseEntry
 
 from .cluster_connection import ClusterConnection
 
@@ -61,8 +63,13 @@ class OfflinePlan(BaseModel):
     warnings: list[str] = Field(default_factory=list[str])
 
 
-async def make_offline_plan(cluster: ClusterConnection, request: UpdateRequest) -> OfflinePlan:
-    """Compare a request with what is live.
+async def make_offline_plan(
+    cluster: ClusterConnection, request: UpdateRequest, provided: Collection[str] = ()
+) -> OfflinePlan:
+    """Compare a request with what is live and released.
+
+    Args:
+        provided: modules of the tasks' packages that services have installed themselves.
 
     Raises:
         InvalidSource: where the sources would not fit together with those of the other live definitions.
@@ -77,16 +84,26 @@ async def make_offline_plan(cluster: ClusterConnection, request: UpdateRequest) 
         entries={key: definition.entry for key, definition in found.items()},
         former={key: definition.former() for key, definition in found.items()},
     )
-    return await asyncio.to_thread(_plan, request, live)
+    current = await cluster.current_release()
+    released = dict(current.definitions) if current else {}
+    return await asyncio.to_thread(_plan, request, live, released, provided)
 
 
-def _plan(request: UpdateRequest, live: LiveState) -> OfflinePlan:
+def _plan(
+    request: UpdateRequest, live: LiveState, released: dict[str, ReleaseEntry], provided: Collection[str]
+) -> OfflinePlan:
     wanted = wanted_entries(request.submitted(), {}, None)
     contents = {str(content.key): content for content in request.definitions}
-    changes = make_changes(changed_keys(wanted, live.entries, exactly=False), wanted, contents, live)
+    keys = [
+        key
+        for key in changed_keys(wanted, live.entries, released, exactly=False)
+        # A deletion of what somebody has deleted already concerns the release alone: there is nothing to show of it.
+        if key in contents or key in live.contents
+    ]
+    changes = make_changes(keys, wanted, contents, live)
     after = contents_after(live.contents, changes, contents)
     extent = extent_of(changes, live.contents, after)
-    warnings = refuse_bad_sources(after, extent)
+    warnings = [*foreign_edits(keys, live.entries, released), *refuse_bad_sources(after, extent, provided)]
     shown: set[str] = set()
     planned: list[PlannedChange] = []
     for change in changes:

@@ -57,24 +57,43 @@ def wanted_entries(
 
 
 def changed_keys(
-    wanted: Mapping[str, ReleaseEntry | None], live: Mapping[str, ReleaseEntry], *, exactly: bool
+    wanted: Mapping[str, ReleaseEntry | None],
+    live: Mapping[str, ReleaseEntry],
+    released: Mapping[str, ReleaseEntry],
+    *,
+    exactly: bool,
 ) -> list[str]:
-    """Keys whose live definition is not what is wanted, sorted.
+    """Keys whose definition is not what is wanted, sorted: as a custom resource, or in the current release.
+
+    Both count: somebody may have edited the custom resource to what is wanted now, and the replicas, which follow
+    the release, do not run it.
 
     Args:
+        live: the custom resources as they are.
+        released: definitions of the current release; empty where there is none.
         exactly: also the recorded Git commit has to match: a rollback brings back the definition byte for byte, while
             the same source from another commit is no change for an update.
     """
-    changed: list[str] = []
-    for key, entry in wanted.items():
-        now = live.get(key)
+
+    def same(entry: ReleaseEntry | None, now: ReleaseEntry | None) -> bool:
         if entry is None or now is None:
-            same = entry is now
-        else:
-            same = entry == now if exactly else entry.digest == now.digest
-        if not same:
-            changed.append(key)
-    return sorted(changed)
+            return entry is now
+        return entry == now if exactly else entry.digest == now.digest
+
+    return sorted(
+        key for key, entry in wanted.items() if not (same(entry, live.get(key)) and same(entry, released.get(key)))
+    )
+
+
+def foreign_edits(
+    keys: Iterable[str], live: Mapping[str, ReleaseEntry], released: Mapping[str, ReleaseEntry]
+) -> list[str]:
+    """A warning for each of these definitions whose custom resource is not what the current release says."""
+    return [
+        f"{key} was {'changed' if key in live else 'deleted'} by somebody else since it was released"
+        for key in keys
+        if key in released and (key not in live or live[key].digest != released[key].digest)
+    ]
 
 
 def make_changes(
@@ -86,13 +105,14 @@ def make_changes(
     """The changes of a plan, in the order of their keys.
 
     Args:
-        contents: the wanted contents, by key, of those in `keys` that shall not be gone.
+        contents: by key, the wanted contents of those in `keys`; of those that shall be gone and are not live, the
+            released ones.
     """
     changes: list[DefinitionChange] = []
     for key in keys:
         entry, former = wanted[key], live.former.get(key)
         kind, name = DefinitionKey.parse(key)
-        content = contents[key] if entry is not None else live.contents[key]
+        content = contents[key] if key in contents else live.contents[key]
         action = "delete" if entry is None else ("change" if former else "create")
         changes.append(
             DefinitionChange(

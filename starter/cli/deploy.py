@@ -75,7 +75,7 @@ async def deploy(
         if dry_run:
             from starter.cli.plan_text import show_plan
 
-            plan = await client.offline_plan(found.request)
+            plan = await client.offline_plan(found.request, found.package.config.provided)
             show_plan(plan, output)
             return ExitCode.DONE if plan.changes else ExitCode.NO_CHANGE
         from starter.cli.submitting import conclude

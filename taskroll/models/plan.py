@@ -133,13 +133,14 @@ class Plan(BaseModel):
             }
         )
 
+    def written(self) -> list[DefinitionChange]:
+        """The changes that concern a custom resource. The others take a definition out of the release that somebody
+        else deleted before."""
+        return [change for change in self.changes if change.former is not None or change.after is not None]
+
     def target(self) -> dict[str, str | None]:
         """Definition key → digest to load, None where deleted: what `PrepareRequest` carries."""
         return {str(change.key): change.after.digest if change.after else None for change in self.changes}
-
-    def former(self) -> dict[str, str | None]:
-        """Definition key → digest before the update, None where it did not exist."""
-        return {str(change.key): change.former.digest if change.former else None for change in self.changes}
 
     def summary(self, name: str) -> "PlanSummary":
         return PlanSummary(
