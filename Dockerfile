@@ -19,6 +19,7 @@ COPY workflows ./workflows
 COPY activities ./activities
 COPY worker ./worker
 COPY starter ./starter
+COPY deploy ./deploy
 RUN pip wheel --quiet --no-index --find-links /build/wheels --no-deps --wheel-dir /build/wheels ./agent .
 # The lock holds the tools of development too; only what taskroll itself requires is installed of it.
 RUN python -m venv --without-pip /opt/taskroll \

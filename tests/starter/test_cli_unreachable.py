@@ -84,7 +84,7 @@ async def test_no_worker(idle_place: Place, package: Package) -> None:
         assert repr(idle_place.settings.task_queue) in ran.err
         assert "no worker polls it" in ran.err
         assert "taskroll-worker" in ran.err
-    waited = await idle_place.run("watch", "one", "--timeout", "5")
+    waited = await idle_place.run("watch", "one", "--timeout", "10")
     assert waited.code == 14
     assert waited.err.count("no worker polls it") == 1, "said once, while the watch goes on"
 
