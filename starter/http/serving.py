@@ -44,14 +44,18 @@ async def serve_until_stopped(settings: Settings, host: str, port: int, token_fi
         proxy_headers=False,
         server_header=False,
     )
-    try:
-        listener = config.bind_socket()
-    except SystemExit as error:
-        raise InvalidRequest(f"cannot listen on {host}:{port}: is the port taken? Choose another: --port") from error
-    try:
-        await _Server(config).serve(sockets=[listener])
-    finally:
-        listener.close()
+    server = _Server(config)
+    # Before the address is announced: from then on somebody may stop it.
+    with server.stopped_by_signals():
+        try:
+            listener = config.bind_socket()
+        except SystemExit as error:
+            taken = f"cannot listen on {host}:{port}: is the port taken? Choose another: --port"
+            raise InvalidRequest(taken) from error
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            listener.close()
 
 
 class _Server(uvicorn.Server):
@@ -59,6 +63,10 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
+        yield
+
+    @contextmanager
+    def stopped_by_signals(self) -> Generator[None]:
         loop = asyncio.get_running_loop()
         stopping = (signal.SIGTERM, signal.SIGINT)
         for number in stopping:

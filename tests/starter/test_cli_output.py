@@ -51,19 +51,22 @@ async def on_terminal(place: Place, *arguments: str, **environ: str) -> tuple[in
 
 
 async def test_a_terminal_gets_a_live_view_and_colours(place: Place, package: Package) -> None:
-    code, text = await on_terminal(place, "deploy", str(package(1)), "--request-id", "one")
-    assert code == 0
+    reason = "[red]x[/red] [/]"
+    code, text = await on_terminal(place, "deploy", str(package(1)), "--request-id", "one", "--reason", reason)
+    assert code == 0, text
     assert COLOUR.search(text)
     # The live view is drawn over and taken away; what stays is the status at the end.
     assert f"{ESCAPE}[2K" in text
-    final = COLOUR.sub("", text).rpartition("update one in namespace")[2]
+    live, _, final = COLOUR.sub("", text).rpartition("update one in namespace")
+    assert reason in live
+    assert reason in final
     assert re.search(r"state +completed, release 1", final)
     assert re.search(r"verify +✓ done", final)
 
 
 async def test_no_color_leaves_out_all_styles(place: Place, package: Package) -> None:
     await place.deployed(package(1), "one")
-    for arguments in (["status", "one"], ["history"], ["list"], ["versions"], ["status", "nobody"]):
+    for arguments in (["status", "one"], ["list"], ["status", "nobody"]):
         _, coloured = await on_terminal(place, *arguments)
         _, plain = await on_terminal(place, *arguments, NO_COLOR="1")
         assert COLOUR.search(coloured), arguments

@@ -1,5 +1,6 @@
 """Where the endpoint's tokens come from, and what it does without any."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -82,15 +83,17 @@ def test_is_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-async def test_others_are_served_only_with_a_token(idle_place: Place) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=lambda stop: stop.name)
+async def test_others_are_served_only_with_a_token(idle_place: Place, stop: signal.Signals) -> None:
     ran = await idle_place.run("serve", "--host", "0.0.0.0", "--port", "0")
     assert ran.code == 2
     assert "TASKROLL_HTTP_TOKEN" in ran.err
     process = await idle_place.start("serve", "--host", "0.0.0.0", "--port", "0", TASKROLL_HTTP_TOKEN=ONE)
     await line_with(process.stderr, "Uvicorn running on")
-    process.terminate()
-    out, _ = await process.communicate()
-    assert (process.returncode, out) == (0, b"")
+    process.send_signal(stop)
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (0, b""), err
+    assert b"Traceback" not in err
 
 
 async def test_a_port_that_is_taken(idle_place: Place) -> None:
