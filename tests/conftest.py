@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from taskroll.cluster.manifests import install
 from taskroll.devstack import DevStack, StackInfo, running_stack
 from tests.saga.replicas import TOKEN
 from tests.saga.world import TOKEN_VARIABLE, World, create_world
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes that tests start.
+
+    A shell without job control starts what it puts in the background with SIGINT ignored, and children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
