@@ -13,11 +13,11 @@ from .connection import Cluster
 from .errors import NotFound, Unavailable, UnknownResource
 from .objects import apply_object, list_objects, read_object
 from .rereading import rereading
-from .resources import CRD, NAMESPACE, Resource
+from .resources import ADMISSION_BINDING, ADMISSION_POLICY, CRD, NAMESPACE, Resource
 from .transport import Call, JsonObject
 
 MANAGER = "taskroll-install"
-FOLDERS = ("crds", "crds/cornserve", "rbac")
+FOLDERS = ("crds", "crds/cornserve", "rbac", "admission")
 DEV_FOLDERS = (*FOLDERS, "rbac/dev")
 """With the rights of the dev stack's users."""
 
@@ -31,6 +31,8 @@ _RESOURCES: dict[str, Resource] = {
     "ClusterRoleBinding": Resource(
         "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
     ),
+    "ValidatingAdmissionPolicy": ADMISSION_POLICY,
+    "ValidatingAdmissionPolicyBinding": ADMISSION_BINDING,
     "LatestTasklibRV": Resource("cornserve.ai/v1", "LatestTasklibRV", "latesttasklibrvs"),
 }
 

@@ -41,6 +41,18 @@ TASK_UPDATE = Resource("taskroll.dev/v1", "TaskUpdate", "taskupdates")
 CONTROLLER_REVISION = Resource("apps/v1", "ControllerRevision", "controllerrevisions")
 CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
 NAMESPACE = Resource("v1", "Namespace", "namespaces", namespaced=False)
+ADMISSION_POLICY = Resource(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicy",
+    "validatingadmissionpolicies",
+    namespaced=False,
+)
+ADMISSION_BINDING = Resource(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings",
+    namespaced=False,
+)
 CRD = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 
 DEFINITION_RESOURCES: dict[Kind, Resource] = {

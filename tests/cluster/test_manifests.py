@@ -29,7 +29,7 @@ def _all_listed(folder: Path) -> set[Path]:
 
 
 def test_each_manifest_is_listed_in_a_kustomization():
-    for part in (DEPLOY / "crds", DEPLOY / "rbac"):
+    for part in (DEPLOY / "crds", DEPLOY / "rbac", DEPLOY / "admission"):
         present = {path for path in part.rglob("*.yaml") if path.name != "kustomization.yaml"}
         listed = {path for folder in part.rglob("kustomization.yaml") for path in _all_listed(folder.parent)}
         assert present == listed
