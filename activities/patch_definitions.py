@@ -1,4 +1,4 @@
-"""CR patch: write each definition with a precondition, then the pointers that the platform itself keeps."""
+"""CR patch: after a last look, write each definition with a precondition, then the platform's own pointers."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,10 @@ from taskroll.cluster.apply_change import apply_changes
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.revisions import read_definition_revisions
+from taskroll.cluster.task_instances import list_instances
 from taskroll.cluster.tasklib_version import advance_tasklib_version
+from taskroll.models.errors import StillInUse
+from taskroll.models.plan import Plan
 from taskroll.models.steps import PatchResult, PlannedStep
 
 from .step import running
@@ -27,10 +30,11 @@ class PatchDefinitions:
 
         Raises:
             ApplicationError: ``ForeignWrite`` where a live definition is neither the former nor the new one,
-                ``RefusedByCluster`` with the API server's words.
+                ``RefusedByCluster`` with the API server's words, ``StillInUse`` where an instance came after the check.
         """
         async with running("patch", step) as progress:
             plan = await read_plan(self.cluster, step.namespace, step.plan)
+            await self._refuse_late_instances(step.namespace, plan)
             contents = await read_definition_revisions(
                 self.cluster,
                 step.namespace,
@@ -47,3 +51,11 @@ class PatchDefinitions:
             await advance_tasklib_version(self.cluster, step.namespace, request_id=step.request_id)
             already = outcomes.count("already")
             return PatchResult(written=len(outcomes) - already, already=already)
+
+    async def _refuse_late_instances(self, namespace: str, plan: Plan) -> None:
+        # One whose create was admitted just before the fence may be stored after the check has looked, where a webhook
+        # of somebody else takes its time. And without the admission policies one may come whenever it likes.
+        instances = await list_instances(self.cluster, namespace, set(plan.task_classes))
+        if instances:
+            names = [f"{instance.class_name} {instance.name} (since {instance.created_at})" for instance in instances]
+            raise StillInUse("instances came after the check; nothing was patched", details=names)

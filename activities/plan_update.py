@@ -9,13 +9,14 @@ from temporalio import activity
 from taskroll.cluster.apply_change import dry_run_changes
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.errors import NotFound
+from taskroll.cluster.fence_enforcement import INSTALL, missing_policies
 from taskroll.cluster.plans import read_plan, write_plan
 from taskroll.cluster.records import open_record
 from taskroll.cluster.releases import current_release, find_release
 from taskroll.cluster.requests import read_request
 from taskroll.cluster.revisions import read_definition_revisions
 from taskroll.cluster.task_instances import list_instances
-from taskroll.models.errors import InvalidRequest
+from taskroll.models.errors import FenceNotEnforced, InvalidRequest
 from taskroll.models.names import plan_name
 from taskroll.models.plan import Plan, PlanSummary
 from taskroll.models.record import RecordedChange, UpdateRecord
@@ -48,7 +49,8 @@ class PlanUpdate:
 
         Raises:
             ApplicationError: ``InvalidSource``, ``RefusedByCluster`` (from the server-side dry run), ``UnknownRelease``
-                or ``InvalidRequest``: the request is wrong, sending it again will not help.
+                or ``InvalidRequest``: the request is wrong, sending it again will not help. ``FenceNotEnforced`` where
+                it asks for more than this cluster does.
         """
         async with running("plan", step):
             name = plan_name(step.request_id, step.number)
@@ -78,7 +80,8 @@ class PlanUpdate:
         changes = make_changes(keys, wanted, contents, live)
         after = contents_after(live.contents, changes, contents)
         extent = await asyncio.to_thread(extent_of, changes, live.contents, after)
-        warnings = await asyncio.to_thread(
+        unfenced = await self._unfenced(request) if changes else []
+        warnings = unfenced + await asyncio.to_thread(
             refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules
         )
         plan = Plan(
@@ -102,6 +105,19 @@ class PlanUpdate:
             return None
         release = await find_release(self.cluster, request.namespace, request.target_release)
         return dict(release.definitions)
+
+    async def _unfenced(self, request: SubmittedRequest) -> list[str]:
+        """A warning where the API server will not enforce the fence."""
+        missing = await missing_policies(self.cluster)
+        if not missing:
+            return []
+        lacking = f"admission policies are not installed, or not bound to deny: {', '.join(missing)}"
+        if request.policy.fence == "required":
+            raise FenceNotEnforced(
+                f"{lacking}. Nothing would keep new instances and foreign edits out during the update. Install them "
+                f"({INSTALL}), or do without: --fence best-effort"
+            )
+        return [f"the API server does not enforce the whole fence: {lacking}; {INSTALL}"]
 
     async def _contents(
         self,

@@ -1,4 +1,8 @@
-"""Fence: claim the closure for this update, or stand in line behind those that overlap it."""
+"""Fence: claim the closure for this update, or stand in line behind those that overlap it.
+
+The step ends when the API server *has* refused what the fence forbids, not when the fence was written: so whatever
+looks at the instances afterwards looks at all that there can be.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,11 +11,12 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
-from taskroll.cluster.fence import lower_fence, raise_fence
+from taskroll.cluster.fence import FenceAttempt, lower_fence, raise_fence
+from taskroll.cluster.fence_enforcement import INSTALL, await_enforcement
 from taskroll.cluster.fence_state import FenceEntry
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.task_instances import list_instances
-from taskroll.models.errors import FenceTimeout
+from taskroll.models.errors import FenceNotEnforced, FenceTimeout
 from taskroll.models.plan import Plan
 from taskroll.models.steps import FenceInput, FenceResult
 
@@ -20,6 +25,8 @@ from .step import Progress, running, seconds_left
 
 POLL_INTERVAL = 0.5
 """Seconds between two looks at the line; a ticket goes stale after 60."""
+ENFORCED_WITHIN = 15.0
+"""Seconds for the API server to enforce what was written: some milliseconds, and a second or two for new policies."""
 
 
 @dataclass
@@ -28,10 +35,11 @@ class RaiseFence:
 
     @activity.defn(name="fence")
     async def run(self, fence: FenceInput) -> FenceResult:
-        """Take the fence, and look whether the plan still fits what is live behind it.
+        """Take the fence, see it enforced, and look whether the plan still fits what is live behind it.
 
         Raises:
-            ApplicationError: ``FenceTimeout`` where the updates ahead did not end in time.
+            ApplicationError: ``FenceTimeout`` where the updates ahead did not end in time, ``FenceNotEnforced`` where
+                the API server refuses nothing and the policy requires that it does.
         """
         async with running("fence", fence) as progress:
             plan = await read_plan(self.cluster, fence.namespace, fence.plan)
@@ -41,19 +49,27 @@ class RaiseFence:
                 shared=plan.depends_on,
                 task_classes=plan.task_classes,
             )
-            ahead = await self._take(fence, entry, progress)
-            if ahead:
-                return FenceResult(held=False, ahead=ahead)
-            return await self._look_behind(fence, plan)
+            attempt = await self._take(fence, entry, progress)
+            if not attempt.held:
+                return FenceResult(held=False, ahead=attempt.ahead)
+            progress.note = "waits for the API server to enforce it"
+            enforced = await await_enforcement(
+                self.cluster, fence.namespace, attempt.probe_class, within=ENFORCED_WITHIN
+            )
+            if fence.require_enforced and not enforced:
+                raise FenceNotEnforced(
+                    "the API server lets new instances of fenced tasks pass (policy.fence is required). Install the "
+                    f"admission policies, or see what they are bound to: {INSTALL}"
+                )
+            result = await self._look_behind(fence, plan)
+            return result.model_copy(update={"enforced": enforced})
 
-    async def _take(self, fence: FenceInput, entry: FenceEntry, progress: Progress) -> list[str]:
-        """Those ahead where the fence is not held and this attempt does not wait; empty once it is held."""
+    async def _take(self, fence: FenceInput, entry: FenceEntry, progress: Progress) -> FenceAttempt:
+        """The attempt that holds the fence; or, where this step does not wait, one that says who is ahead."""
         while True:
             attempt = await raise_fence(self.cluster, fence.namespace, entry, datetime.now(UTC))
-            if attempt.held:
-                return []
-            if not fence.wait:
-                return attempt.ahead
+            if attempt.held or not fence.wait:
+                return attempt
             progress.note = "behind " + ", ".join(attempt.ahead)
             if seconds_left(fence.budget) <= 0:
                 raise FenceTimeout(

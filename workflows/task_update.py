@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.stage_revisions import StageRevisions
     from activities.verify_services import VerifyServices
     from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput, Vote
-    from taskroll.models.errors import InvalidRequest, InvalidSource, RefusedByCluster, UnknownRelease
+    from taskroll.models.errors import FenceNotEnforced, InvalidRequest, InvalidSource, RefusedByCluster, UnknownRelease
     from taskroll.models.names import workflow_id
     from taskroll.models.plan import PlanSummary
     from taskroll.models.request import UpdateInput
@@ -64,7 +64,13 @@ FINISH_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum
 MAX_PLANS = 20
 """A plan is made again when the live state drifted; an update that meets a drift so often gives up."""
 
-REJECTING_CODES = {InvalidRequest.code, InvalidSource.code, RefusedByCluster.code, UnknownRelease.code}
+REJECTING_CODES = {
+    FenceNotEnforced.code,
+    InvalidRequest.code,
+    InvalidSource.code,
+    RefusedByCluster.code,
+    UnknownRelease.code,
+}
 """Failures of the plan that mean: the request is wrong. Nothing had been touched."""
 
 UNNAMED = "somebody who gave no name"
@@ -253,7 +259,12 @@ class TaskUpdateWorkflow:
     async def _raise_fence(self, plan: PlanSummary) -> bool:
         self._board.enter("draining")
         budget = timedelta(seconds=self._policy.fence_timeout)
-        fence = FenceInput(**self._planned(plan, budget), wait=False, keep_on_drift=self._policy.approval == "none")
+        fence = FenceInput(
+            **self._planned(plan, budget),
+            wait=False,
+            keep_on_drift=self._policy.approval == "none",
+            require_enforced=self._policy.fence == "required",
+        )
         result: FenceResult = await self._step("fence", RaiseFence.run, fence, budget)
         if not result.held and not result.drifted:
             self._board.wait_for(

@@ -45,6 +45,14 @@ DrainTimeoutOption = Annotated[
         metavar="SECONDS",
     ),
 ]
+FenceOption = Annotated[
+    Literal["required", "best-effort"] | None,
+    typer.Option(
+        "--fence",
+        help="Whether the API server has to refuse new instances and foreign edits meanwhile (the default), or may "
+        "lack the policies for that.",
+    ),
+]
 ApprovalOption = Annotated[
     Literal["none", "required"] | None,
     typer.Option(

@@ -11,6 +11,7 @@ from starter.cli.arguments import (
     ByOption,
     DrainOption,
     DrainTimeoutOption,
+    FenceOption,
     ReasonOption,
     RequestIdOption,
     TimeoutOption,
@@ -39,6 +40,7 @@ async def deploy(
     ] = False,
     drain: DrainOption = None,
     drain_timeout: DrainTimeoutOption = None,
+    fence: FenceOption = None,
     approval: ApprovalOption = None,
     approval_timeout: ApprovalTimeoutOption = None,
     verify_timeout: VerifyTimeoutOption = None,
@@ -62,6 +64,7 @@ async def deploy(
         policy=policy(
             drain=drain,
             drain_timeout=drain_timeout,
+            fence=fence,
             approval=approval,
             approval_timeout=approval_timeout,
             verify_timeout=verify_timeout,

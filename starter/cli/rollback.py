@@ -10,6 +10,7 @@ from starter.cli.arguments import (
     ByOption,
     DrainOption,
     DrainTimeoutOption,
+    FenceOption,
     ReasonOption,
     RequestIdOption,
     TimeoutOption,
@@ -42,6 +43,7 @@ async def rollback(
     within: TimeoutOption = None,
     drain: DrainOption = None,
     drain_timeout: DrainTimeoutOption = None,
+    fence: FenceOption = None,
     approval: ApprovalOption = None,
     approval_timeout: ApprovalTimeoutOption = None,
     verify_timeout: VerifyTimeoutOption = None,
@@ -63,6 +65,7 @@ async def rollback(
             policy=policy(
                 drain=drain,
                 drain_timeout=drain_timeout,
+                fence=fence,
                 approval=approval,
                 approval_timeout=approval_timeout,
                 verify_timeout=verify_timeout,

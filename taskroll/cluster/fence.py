@@ -20,11 +20,13 @@ class FenceAttempt:
 
     Attributes:
         held: It holds the fence.
+        probe_class: Where it is held: what an API server that enforces it refuses, see `fence_enforcement`.
         ahead: Request ids: overlapping holders, then those ahead in line.
     """
 
     held: bool
     ahead: list[str] = field(default_factory=list[str])
+    probe_class: str = ""
 
 
 async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: datetime) -> FenceAttempt:
@@ -51,7 +53,7 @@ async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: 
         state = FenceState.from_data(string_data(source)) if source else FenceState()
         holder = state.holder(entry.request_id)
         if holder is not None and holder.entry == entry:
-            return FenceAttempt(held=True)
+            return FenceAttempt(held=True, probe_class=holder.probe_class)
         base = state.without_stale(now, keep=entry.request_id)
         was_holder = holder is not None
         if was_holder:
@@ -66,7 +68,8 @@ async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: 
             wanted = base.queued(entry, now, first_in_line=was_holder)
         if wanted is not state:
             await swap_config_map(cluster, namespace, FENCE_NAME, source, wanted.data(), request_id=entry.request_id)
-        return FenceAttempt(held=not ahead, ahead=ahead)
+        taken = wanted.holder(entry.request_id)
+        return FenceAttempt(held=not ahead, ahead=ahead, probe_class=taken.probe_class if taken else "")
 
     return await rereading(attempt)
 

@@ -50,6 +50,15 @@ class Holder(BaseModel):
     entry: FenceEntry
     since: datetime
 
+    @property
+    def probe_class(self) -> str:
+        """A task class that no module can define, fenced by this raise of the fence and by no other.
+
+        Who tries to create an instance of it is refused by an API server that sees this raise: one that still goes by
+        an earlier fence, even by one of the same update, lets it pass.
+        """
+        return f"taskroll-probe.{self.entry.request_id}.{self.since:%Y%m%dT%H%M%S%f}"
+
 
 class Ticket(BaseModel):
     """A place in line."""
@@ -122,14 +131,17 @@ class FenceState(BaseModel):
         return self if len(line) == len(self.line) else FenceState(holders=self.holders, line=line)
 
     def data(self) -> dict[str, str]:
-        """The ConfigMap's ``data``: the state, its digest, and for an admission policy one key per fenced thing."""
+        """The ConfigMap's ``data``: the state, its digest, and for the admission policies one key per fenced thing.
+
+        What several updates build on is fenced by the first of them.
+        """
         state: Any = self.model_dump(mode="json")
         data = {"state.json": canonical_json(state).decode(), "digest": sha256_digest(state)}
         for holder in self.holders:
             entry = holder.entry
-            data |= {f"class.{name}": entry.request_id for name in entry.task_classes}
-            for key in map(DefinitionKey.parse, entry.exclusive):
-                data[f"definition.{key.kind}.{key.name}"] = entry.request_id
+            data |= {f"class.{name}": entry.request_id for name in [*entry.task_classes, holder.probe_class]}
+            for key in map(DefinitionKey.parse, [*entry.exclusive, *entry.shared]):
+                data.setdefault(f"definition.{key.kind}.{key.name}", entry.request_id)
         return data
 
     @classmethod

@@ -74,6 +74,12 @@ class FenceTimeout(TaskrollError):
     code = "FenceTimeout"
 
 
+class FenceNotEnforced(TaskrollError):
+    """The API server lets new instances of a fenced task pass, and the policy requires that it refuses them."""
+
+    code = "FenceNotEnforced"
+
+
 class NotLoadable(TaskrollError):
     """A replica could not load the new definitions; nothing had been changed."""
 

@@ -17,6 +17,8 @@ class UpdatePolicy(BaseModel):
     approval: Literal["none", "required"] = "none"
     """Whether somebody has to approve the plan before the fence goes up."""
     approval_timeout: float = Field(default=7 * DAY, gt=0, le=90 * DAY)
+    fence: Literal["required", "best-effort"] = "required"
+    """Whether the API server has to refuse what would undermine the update, or may lack the policies that do."""
     fence_timeout: float = Field(default=DAY, gt=0, le=30 * DAY)
     """How long to stand in line behind an overlapping update."""
     drain_timeout: float = Field(default=3600.0, gt=0, le=30 * DAY)

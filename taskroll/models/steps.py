@@ -53,6 +53,8 @@ class FenceInput(PlannedStep):
     """False: take the fence or a place in line, and say which. True: stay in line until the fence is held."""
     keep_on_drift: bool
     """Whether to hold the fence while the plan is made again. Not where people have to approve that: they take days."""
+    require_enforced: bool = False
+    """Give up where the API server does not refuse what the fence forbids."""
 
 
 class FenceResult(_Message):
@@ -63,11 +65,15 @@ class FenceResult(_Message):
     """True where the live state is no longer the one that the plan was made from."""
     instances: list[str] = Field(default_factory=list[str])
     """A first look at the live instances of the closure, behind the fence."""
+    enforced: bool = True
+    """Whether the API server was seen to refuse what the fence forbids."""
 
     def in_words(self) -> str:
         if self.drifted:
             return "the live definitions drifted: the plan is made again"
-        return "" if self.held else f"behind {', '.join(self.ahead[:5])}"
+        if not self.held:
+            return f"behind {', '.join(self.ahead[:5])}"
+        return "" if self.enforced else "the API server does not enforce it"
 
 
 class CheckInput(PlannedStep):
