@@ -30,6 +30,7 @@ from taskroll.cluster.transport import Call, Reply, Transport
 from taskroll.devstack import StackInfo
 from taskroll.models.plan import DefinitionChange
 from taskroll_agent.contracts import DefinitionContent, DefinitionKey, Kind, Metadata, ReleaseEntry, canonical_json
+from tests.around_policies import around_policies
 
 
 class Interposed:
@@ -59,11 +60,14 @@ class Interposed:
 
 
 class Lab:
-    """One namespace. `taskroll` acts with the worker's rights, `admin` stands for everybody else."""
+    """One namespace. `taskroll` acts with the worker's rights, `admin` stands for everybody else, and `around` for one
+    of them who goes around the admission policies.
+    """
 
-    def __init__(self, taskroll: Cluster, admin: Cluster, namespace: str) -> None:
+    def __init__(self, taskroll: Cluster, admin: Cluster, around: Cluster, namespace: str) -> None:
         self.taskroll = taskroll
         self.admin = admin
+        self.around = around
         self.namespace = namespace
 
     # what definitions look like
@@ -133,7 +137,7 @@ class Lab:
     ) -> None:
         raw = (await read_object(self.admin, resource, self.namespace, name)).raw
         edit(raw)
-        await replace_object(self.admin, resource, self.namespace, raw, manager=manager, subresource=subresource)
+        await replace_object(self.around, resource, self.namespace, raw, manager=manager, subresource=subresource)
 
     async def delete(self, key: DefinitionKey | None = None) -> None:
         key = key or DefinitionKey("TaskDefinition", "encoder-task")
@@ -142,7 +146,7 @@ class Lab:
     async def delete_object(self, resource: Resource, name: str) -> None:
         found = await read_object(self.admin, resource, self.namespace, name)
         await delete_object(
-            self.admin, resource, self.namespace, name, uid=found.uid, resource_version=found.resource_version
+            self.around, resource, self.namespace, name, uid=found.uid, resource_version=found.resource_version
         )
 
     # what is there
@@ -233,6 +237,12 @@ async def admin(stack: StackInfo) -> AsyncIterator[Cluster]:
 
 
 @pytest_asyncio.fixture(scope="session")
+async def around(stack: StackInfo, admin: Cluster) -> AsyncIterator[Cluster]:
+    async with around_policies(stack) as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="session")
 async def taskroll(stack: StackInfo) -> AsyncIterator[Cluster]:
     settings = ClusterSettings(kubeconfig=str(stack.kubeconfig), context="taskroll")
     async with await Cluster.connect(settings) as cluster:
@@ -259,11 +269,14 @@ def until_permitted() -> Callable[[Callable[[], Awaitable[object]]], Awaitable[N
 
 
 @pytest_asyncio.fixture
-async def lab(admin: Cluster, taskroll: Cluster, until_permitted: Callable[..., Awaitable[None]]) -> Lab:
+async def lab(
+    admin: Cluster, around: Cluster, taskroll: Cluster, until_permitted: Callable[..., Awaitable[None]]
+) -> Lab:
     namespace = f"cluster-{uuid.uuid4().hex[:10]}"
     await manifests.install(admin, namespace, folders=("rbac/dev",))
     await until_permitted(lambda: list_definitions(taskroll, namespace))
-    return Lab(taskroll, admin, namespace)
+    await until_permitted(lambda: list_definitions(around, namespace))
+    return Lab(taskroll, admin, around, namespace)
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -192,7 +192,7 @@ async def test_a_release_that_was_stored_and_never_committed_does_not_count(lab)
 async def _edit_pointer(lab, **changed: str) -> None:
     source = await read_object(lab.admin, CONFIG_MAP, lab.namespace, POINTER_NAME)
     body = {**source.raw, "data": {**source.data, **changed}}
-    await replace_object(lab.admin, CONFIG_MAP, lab.namespace, body, manager="kubectl-edit")
+    await replace_object(lab.around, CONFIG_MAP, lab.namespace, body, manager="kubectl-edit")
 
 
 @pytest.mark.parametrize(

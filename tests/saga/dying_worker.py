@@ -52,7 +52,7 @@ async def run(arguments: dict[str, str]) -> None:
         task_queue=arguments["task_queue"],
         temporal_address=arguments["temporal_address"],
         kubeconfig=Path(arguments["kubeconfig"]),
-        context="admin",
+        context="taskroll",
         graceful_shutdown_timeout=0,
     )
     death = Death(arguments["step"], arguments["moment"], Path(arguments["marker"]))

@@ -1,9 +1,10 @@
 """A world of its own for each test of the saga: Kubernetes namespace, task queue, worker, replicas, client."""
 
+import asyncio
 import base64
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,9 @@ from starter.submission import Submission
 from starter.update_view import UpdateView
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import list_definitions
+from taskroll.cluster.errors import Forbidden
 from taskroll.cluster.kubeconfig import ClusterSettings
-from taskroll.cluster.manifests import ensure_namespace
+from taskroll.cluster.manifests import install
 from taskroll.devstack import StackInfo
 from taskroll.models.names import workflow_id
 from taskroll.models.policy import UpdatePolicy
@@ -200,9 +202,9 @@ async def create_world(stack: StackInfo, token_variable: str, namespace: str | N
     task_queue = f"saga-{namespace}"
     async with AsyncExitStack() as exits:
         cluster = await exits.enter_async_context(
-            await Cluster.connect(ClusterSettings(kubeconfig=str(stack.kubeconfig), context="admin"))
+            await Cluster.connect(ClusterSettings(kubeconfig=str(stack.kubeconfig), context="taskroll"))
         )
-        await ensure_namespace(cluster, namespace)
+        await _install_rights(stack, namespace, cluster)
         api = await kube_config.new_client_from_config(str(stack.kubeconfig), context="admin")
         exits.push_async_callback(api.close)
         calls = await exits.enter_async_context(AgentCalls())
@@ -221,6 +223,18 @@ async def create_world(stack: StackInfo, token_variable: str, namespace: str | N
         )
         exits.push_async_callback(client.close)
         yield World(stack, namespace, task_queue, connections, replicas, client, api, exits)
+
+
+async def _install_rights(stack: StackInfo, namespace: str, taskroll: Cluster) -> None:
+    """Give the worker its rights in the namespace, and wait until the API server's authorizer knows of them."""
+    async with await Cluster.connect(ClusterSettings(kubeconfig=str(stack.kubeconfig), context="admin")) as admin:
+        await install(admin, namespace, folders=("rbac/dev",))
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(Forbidden):
+                await list_definitions(taskroll, namespace)
+                return
+            await asyncio.sleep(0.005)
 
 
 def agent_settings(stack: StackInfo, namespace: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ async def working_queue(installed: StackInfo) -> AsyncGenerator[str]:
         task_queue=queue,
         temporal_address=installed.temporal_address,
         kubeconfig=installed.kubeconfig,
-        context="admin",
+        context="taskroll",
         graceful_shutdown_timeout=1,
     )
     services = parse_services(yaml.safe_dump(SERVICES), "services of the starter's tests")
@@ -122,7 +122,7 @@ async def _admin(stack: StackInfo) -> Cluster:
 async def _place(stack: StackInfo, queue: str) -> Place:
     namespace = f"starter-{secrets.token_hex(4)}"
     async with await _admin(stack) as cluster:
-        await install(cluster, namespace, folders=("rbac",))
+        await install(cluster, namespace, folders=("rbac", "rbac/dev"))
     settings = Settings(
         namespace=namespace,
         kubeconfig=str(stack.kubeconfig),
