@@ -58,8 +58,9 @@ class RaiseFence:
             )
             if fence.require_enforced and not enforced:
                 raise FenceNotEnforced(
-                    "the API server lets new instances of fenced tasks pass (policy.fence is required). Install the "
-                    f"admission policies, or see what they are bound to: {INSTALL}"
+                    "the API server lets new instances of fenced tasks pass (policy.fence is required). Where the "
+                    f"admission policies are not installed: {INSTALL}. Else see what they are bound to; and where they "
+                    "had been removed and installed again, the API server needs a restart (kubernetes issue 130887)"
                 )
             result = await self._look_behind(fence, plan)
             return result.model_copy(update={"enforced": enforced})

@@ -59,7 +59,7 @@ async def refusal(world: World):
     async def is_refused() -> bool:
         content = unit(THIRTEENTH, 9)
         try:
-            await world.custom.patch_namespaced_custom_object(
+            await world.exempt.patch_namespaced_custom_object(
                 *CORNSERVE,
                 world.namespace,
                 "taskdefinitions",

@@ -85,6 +85,7 @@ class World:
     replicas: Replicas
     client: TaskrollClient
     api: ApiClient
+    exempt_api: ApiClient
     _exits: AsyncExitStack
     worker: Worker | None = None
     faults: Faults = field(default_factory=Faults)
@@ -194,6 +195,11 @@ class World:
     def custom(self) -> CustomObjectsApi:
         return CustomObjectsApi(self.api)
 
+    @property
+    def exempt(self) -> CustomObjectsApi:
+        """Of somebody whom the admission policies take for taskroll."""
+        return CustomObjectsApi(self.exempt_api)
+
 
 @asynccontextmanager
 async def create_world(stack: StackInfo, token_variable: str, namespace: str | None = None) -> AsyncGenerator[World]:
@@ -207,6 +213,8 @@ async def create_world(stack: StackInfo, token_variable: str, namespace: str | N
         await _install_rights(stack, namespace, cluster)
         api = await kube_config.new_client_from_config(str(stack.kubeconfig), context="admin")
         exits.push_async_callback(api.close)
+        exempt_api = await kube_config.new_client_from_config(str(stack.kubeconfig), context="taskroll")
+        exits.push_async_callback(exempt_api.close)
         calls = await exits.enter_async_context(AgentCalls())
         temporal = await connect_temporal(WorkerSettings(temporal_address=stack.temporal_address))
         connections = Connections(temporal, cluster, Fleet(services_config(token_variable), cluster, calls))
@@ -222,7 +230,7 @@ async def create_world(stack: StackInfo, token_variable: str, namespace: str | N
             )
         )
         exits.push_async_callback(client.close)
-        yield World(stack, namespace, task_queue, connections, replicas, client, api, exits)
+        yield World(stack, namespace, task_queue, connections, replicas, client, api, exempt_api, exits)
 
 
 async def _install_rights(stack: StackInfo, namespace: str, taskroll: Cluster) -> None:
