@@ -16,6 +16,7 @@ import aiohttp
 import yaml
 
 from taskroll.devstack import StackInfo
+from taskroll.devstack.info import TASKROLL
 from taskroll_agent.contracts import (
     API_PREFIX,
     POINTER_NAME,
@@ -52,8 +53,9 @@ class BareScript:
 
     def __init__(self, stack: StackInfo, namespace: str, agent_token: str) -> None:
         kubeconfig: dict[str, Any] = yaml.safe_load(stack.kubeconfig.read_text())
+        # Only taskroll may move the release pointer, also where a script does it.
         users: list[dict[str, Any]] = kubeconfig["users"]
-        self._kube_token: str = next(user["user"]["token"] for user in users if user["name"] == "admin")
+        self._kube_token: str = next(user["user"]["token"] for user in users if user["name"] == TASKROLL)
         self._kube_url = stack.kube_url
         self._authority = kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"]
         self._agent_token = agent_token
