@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Callable
@@ -93,7 +94,7 @@ async def test_admission_policies_are_served(stack: StackInfo) -> None:
         await policies.list_validating_admission_policy(_request_timeout=10)
 
 
-async def test_search_attributes_can_be_set_and_searched(stack: StackInfo, eventually: Eventually) -> None:
+async def test_search_attributes_can_be_set_and_searched(stack: StackInfo) -> None:
     client = await Client.connect(stack.temporal_address, namespace=stack.temporal_namespace)
     key, definitions = (
         SearchAttributeKey.for_keyword("TaskrollPhase"),
@@ -112,8 +113,14 @@ async def test_search_attributes_can_be_set_and_searched(stack: StackInfo, event
             [SearchAttributePair(key, "plan"), SearchAttributePair(definitions, ["a", workflow_id]), *others]
         ),
     )
-    found = [run.id async for run in client.list_workflows(f"TaskrollDefinitions = '{workflow_id}'")]
-    await handle.terminate()
+    try:
+        async with asyncio.timeout(20):  # a start reaches the index of searches a moment later
+            found: list[str] = []
+            while not found:
+                query = f"TaskrollDefinitions = '{workflow_id}'"
+                found = [run.id async for run in client.list_workflows(query)]
+    finally:
+        await handle.terminate()
     assert found == [workflow_id]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,12 @@ from taskroll.devstack.time_skipping import ENV, time_skipping_server, verify_ja
 
 Eventually = Callable[..., None]
 Gone = Callable[[Sequence[int]], bool]
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
 
 STARTER = """
 import subprocess, sys, time
@@ -64,6 +71,8 @@ def test_server_ends_with_a_killed_starter(server: Path, eventually: Eventually,
     starter = subprocess.Popen([sys.executable, "-c", STARTER, str(server), port], stdout=subprocess.PIPE, text=True)
     assert starter.stdout
     pid = int(starter.stdout.readline())
+    # Only then has the launcher looked who its parent is.
+    eventually(lambda: is_listening(int(port)), "the server listens")
     assert not gone([pid])
     os.kill(starter.pid, signal.SIGKILL)
     starter.wait()
