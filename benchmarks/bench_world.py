@@ -9,9 +9,7 @@ from pathlib import Path
 
 import yaml
 from kubernetes.aio import config as kube_config
-from kubernetes.aio.client import ApiClient
 
-from examples.agent_environment import agent_environment
 from examples.child_processes import end_process
 from examples.pods import Pods
 from examples.worker_process import TOKEN_VARIABLE, start_worker
@@ -21,6 +19,7 @@ from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.manifests import DEV_FOLDERS, install
 from taskroll.devstack import StackInfo
+from taskroll.devstack.agent_environment import agent_environment
 from taskroll.devstack.info import ADMIN, DEVELOPER
 from taskroll.models.names import workflow_id
 from taskroll.models.request import UpdateRequest
@@ -118,9 +117,9 @@ async def bench_world(stack: StackInfo, folder: Path, namespace: str, token: str
         admin = ClusterSettings(kubeconfig=str(stack.kubeconfig), context=ADMIN)
         async with await Cluster.connect(admin) as cluster:
             await install(cluster, namespace, folders=DEV_FOLDERS)
+            environment = await _agent_environment(stack, folder, namespace, cluster, token)
         api = await kube_config.new_client_from_config(str(stack.kubeconfig), context=ADMIN)
         exits.push_async_callback(api.close)
-        environment = await _agent_environment(stack, folder, namespace, api, token)
         replicas = await exits.enter_async_context(
             HostedReplicas(Pods(api, namespace), environment, folder, probed_class(size.definitions), size.per_process)
         )
@@ -137,10 +136,10 @@ async def bench_world(stack: StackInfo, folder: Path, namespace: str, token: str
 
 
 async def _agent_environment(
-    stack: StackInfo, folder: Path, namespace: str, api: ApiClient, token: str
+    stack: StackInfo, folder: Path, namespace: str, cluster: Cluster, token: str
 ) -> dict[str, str]:
     """The agents', with a developer's rights: a replica as it is without taskroll reads the custom resources."""
-    environment = await agent_environment(stack, folder, namespace, api)
+    environment = await agent_environment(stack, folder, namespace, cluster)
     del environment["TASKROLL_AGENT_KUBE_TOKEN_FILE"]
     kubeconfig = yaml.safe_load(stack.kubeconfig.read_text())
     kube_token = next(user["user"]["token"] for user in kubeconfig["users"] if user["name"] == DEVELOPER)

@@ -14,7 +14,6 @@ import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient
 
-from examples.agent_environment import agent_environment
 from examples.child_processes import ROOT, end_process, inherited_environment
 from examples.fleet import Fleet, FleetSettings
 from examples.pods import Pods
@@ -25,6 +24,7 @@ from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.manifests import DEV_FOLDERS, install
 from taskroll.devstack import StackInfo
+from taskroll.devstack.agent_environment import agent_environment
 from taskroll.devstack.info import ADMIN, DEVELOPER
 
 from .expectation import ExpectationNotMet
@@ -72,14 +72,12 @@ async def running_platform(stack: StackInfo, folder: Path) -> AsyncGenerator[Pla
         environment = developer_environment(stack, folder)
         async with await Cluster.connect(_administrator(stack)) as cluster:
             await install(cluster, NAMESPACE, folders=DEV_FOLDERS)
+            agent = await agent_environment(stack, folder, NAMESPACE, cluster)
         api = await kube_config.new_client_from_config(str(stack.kubeconfig), context=ADMIN)
         exits.push_async_callback(api.close)
         port = _free_port()
         token = secrets.token_urlsafe(24)
-        agent = {
-            **await agent_environment(stack, folder, NAMESPACE, api),
-            "TASKROLL_AGENT_TOKEN": token,
-        }
+        agent["TASKROLL_AGENT_TOKEN"] = token
         fleet = await exits.enter_async_context(
             Fleet(Pods(api, NAMESPACE), FleetSettings(port=port, folder=folder / "replicas", agent=agent))
         )

@@ -29,6 +29,10 @@ _DataDir = Annotated[
 _Output = Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How the answer is printed.")]
 
 
+_AGENT_TOKEN_SECONDS = 30 * 24 * 3600
+"""A new one is issued at each `up`."""
+
+
 @app.command()
 def up(
     data_dir: _DataDir = None,
@@ -38,12 +42,16 @@ def up(
     controllers: Annotated[
         bool, typer.Option("--controllers", help="Run kube-controller-manager too, so that Deployments have an effect.")
     ] = False,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", envvar="TASKROLL_NAMESPACE", help="Where taskroll is installed.")
+    ] = "cornserve",
+    bare: Annotated[bool, typer.Option("--bare", help="Install nothing in the cluster.")] = False,
     output: _Output = "table",
 ) -> None:
-    """Start the stack, or find it running, and print how to reach it.
+    """Start the stack, or find it running, install taskroll in it, and print how to reach it.
 
-    What is printed can be given to `eval` in a shell. The first start on a machine may build the servers, which takes
-    minutes and says so on stderr.
+    What is printed can be given to `eval` in a shell: it has what worker, deploy tool and agents need. The first start
+    on a machine may build the servers, which takes minutes and says so on stderr.
     """
     from taskroll.devstack import DevStack, DevStackError
     from taskroll.devstack.components import DEFAULT_COMPONENTS
@@ -60,7 +68,8 @@ def up(
         typer.echo(f"runs already, since {info.started_at:%Y-%m-%d %H:%M:%S} UTC", err=True)
         if missing := set(wanted) - info.components.keys():
             typer.echo(f"but without {', '.join(sorted(missing))}: `taskroll dev down` first", err=True)
-    typer.echo(info.model_dump_json(indent=2) if output == "json" else _reach(info))
+    agent = {} if bare else _installed(info, namespace)
+    typer.echo(info.model_dump_json(indent=2) if output == "json" else _reach(info, agent))
     if foreground and started:
         _stay(stack)
 
@@ -97,7 +106,7 @@ def status(data_dir: _DataDir = None, output: _Output = "table") -> None:
     if output == "json":
         typer.echo(found.model_dump_json(indent=2))
     elif found.state == "running" and found.info:
-        typer.echo(_reach(found.info))
+        typer.echo(_reach(found.info, {}))
         typer.echo(_processes(found.info))
     else:
         words = {
@@ -115,7 +124,38 @@ def _resolved(data_dir: Path | None) -> Path:
     return data_dir.expanduser().absolute() if data_dir else default_data_dir()
 
 
-def _reach(info: StackInfo) -> str:
+def _installed(info: StackInfo, namespace: str) -> dict[str, str]:
+    """Install what `kubectl apply -k deploy` does, and Cornserve's CRDs; return the variables of an agent."""
+    import asyncio
+    import secrets
+
+    from taskroll.cluster.connection import Cluster
+    from taskroll.cluster.errors import ClusterError
+    from taskroll.cluster.kubeconfig import ClusterSettings
+    from taskroll.cluster.manifests import DEV_FOLDERS, install
+    from taskroll.devstack.agent_environment import agent_environment
+    from taskroll.devstack.layout import DataLayout
+
+    folder = DataLayout(info.data_dir).kube
+    token = folder / "agent-caller-token"
+    if not token.exists():
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_urlsafe(24))
+
+    async def run() -> dict[str, str]:
+        administrator = ClusterSettings(kubeconfig=str(info.kubeconfig), context="admin")
+        async with await Cluster.connect(administrator) as cluster:
+            await install(cluster, namespace, folders=DEV_FOLDERS)
+            return await agent_environment(info, folder, namespace, cluster, valid_seconds=_AGENT_TOKEN_SECONDS)
+
+    try:
+        found = asyncio.run(run())
+    except ClusterError as error:
+        raise _failure(f"the stack runs, but taskroll could not be installed in it: {error.message}") from error
+    return {"TASKROLL_NAMESPACE": namespace, **found, "TASKROLL_AGENT_TOKEN": token.read_text()}
+
+
+def _reach(info: StackInfo, agent: dict[str, str]) -> str:
     import shlex
 
     facts = [
@@ -125,7 +165,9 @@ def _reach(info: StackInfo) -> str:
         ("data", str(info.data_dir)),
     ]
     lines = [f"# {name:<11}{value}" for name, value in facts]
-    return "\n".join(lines + [f"export {key}={shlex.quote(value)}" for key, value in info.environment().items()])
+    return "\n".join(
+        lines + [f"export {key}={shlex.quote(value)}" for key, value in {**info.environment(), **agent}.items()]
+    )
 
 
 def _processes(info: StackInfo) -> str:

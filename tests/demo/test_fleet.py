@@ -12,13 +12,13 @@ import pytest
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, CoreV1Api
 
-from examples.agent_environment import agent_environment
 from examples.fleet import Fleet, FleetSettings, Replica, ReplicaDidNotStart
 from examples.pods import Pods
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.manifests import install
 from taskroll.devstack import StackInfo
+from taskroll.devstack.agent_environment import agent_environment
 
 PORT = 18_400
 PATIENCE = 30.0
@@ -48,8 +48,9 @@ async def environment(stack: StackInfo, tmp_path: Path) -> AsyncGenerator[tuple[
     namespace = f"fleet-{secrets.token_hex(4)}"
     async with await Cluster.connect(ClusterSettings(kubeconfig=str(stack.kubeconfig), context="admin")) as cluster:
         await install(cluster, namespace)
+        variables = await agent_environment(stack, tmp_path, namespace, cluster)
     api = await kube_config.new_client_from_config(str(stack.kubeconfig), context="admin")
-    yield api, namespace, await agent_environment(stack, tmp_path, namespace, api) | {"TASKROLL_AGENT_TOKEN": "t"}
+    yield api, namespace, variables | {"TASKROLL_AGENT_TOKEN": "t"}
     await api.close()
 
 

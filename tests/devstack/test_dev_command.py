@@ -40,6 +40,9 @@ def test_up_status_down(tmp_path: Path) -> None:
             str(info.kubeconfig),
             info.temporal_address,
         ]
+        # So that worker, deploy tool and services can be started in that shell.
+        for name in ("TASKROLL_NAMESPACE", "TASKROLL_AGENT_TOKEN", "TASKROLL_AGENT_KUBE_TOKEN_FILE"):
+            assert f"export {name}=" in first.stdout
         second = _dev("up", folder=folder)
         assert (second.exit_code, second.stdout) == (0, first.stdout)
         assert "runs already" in second.stderr

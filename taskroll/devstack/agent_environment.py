@@ -5,31 +5,36 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes.aio.client import ApiClient, CoreV1Api
 
-from taskroll.devstack import StackInfo
+from taskroll.cluster.connection import Cluster
+from taskroll.cluster.transport import Call
+from taskroll.devstack.info import StackInfo
 
 ACCOUNT = "taskroll-agent"
-TOKEN_SECONDS = 24 * 3600
 
 
-async def agent_environment(stack: StackInfo, folder: Path, namespace: str, api: ApiClient) -> dict[str, str]:
+async def agent_environment(
+    stack: StackInfo, folder: Path, namespace: str, cluster: Cluster, *, valid_seconds: int = 24 * 3600
+) -> dict[str, str]:
     """The agent's variables, but for the token that its callers must show.
 
     Args:
         stack: With `deploy/rbac` installed.
         folder: For CA and token.
         namespace: Of the definitions.
-        api: With the right to issue tokens.
+        cluster: With the right to issue tokens.
+        valid_seconds: How long the account's token is valid.
     """
     kubeconfig: dict[str, Any] = yaml.safe_load(stack.kubeconfig.read_text())
     authority = folder / "kube-ca.crt"
     authority.write_bytes(base64.b64decode(kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"]))
-    request: Any = {"spec": {"audiences": [], "expirationSeconds": TOKEN_SECONDS}}
-    issued: Any = await CoreV1Api(api).create_namespaced_service_account_token(ACCOUNT, namespace, request)
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{ACCOUNT}/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+    body = request | {"spec": {"expirationSeconds": valid_seconds}}
+    issued = await cluster.send(Call("create", path, "TokenRequest", ACCOUNT, body=body))
     token = folder / "agent-token"
     token.touch(mode=0o600)
-    token.write_text(issued.status.token)
+    token.write_text(issued["status"]["token"])
     return {
         "TASKROLL_AGENT_NAMESPACE": namespace,
         "TASKROLL_AGENT_KUBE_URL": stack.kube_url,
