@@ -35,6 +35,7 @@ test: lint ## lint, then the whole suite on real Temporal and a real kube-apiser
 	@$(BIN)/python -m pytest
 
 interop: $(INTEROP_READY) ## stock Cornserve 0.1.0 as processes: what it does alone, and with the agent
+	@$(BIN)/pyright --warnings --project interop/launcher
 	@echo "interop: tests of the real gateway, resource manager and task dispatchers; their logs: build/interop" >&2
 	@$(BIN)/python -m pytest interop/tests
 

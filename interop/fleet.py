@@ -19,6 +19,7 @@ from kubernetes.aio import config as kube_config
 from taskroll.devstack import StackInfo
 
 from .addresses import GRPC_PORT, HTTP_PORT, OUTSIDE, free_block
+from .administrator import Administrator
 from .gateway import Executor, Gateway
 from .platform_objects import PlatformObjects
 from .service import START_TIMEOUT, Service, ServiceFailed
@@ -46,6 +47,7 @@ class Fleet:
     Attributes:
         services: By name: `gateway`, `resource-manager`, `task-dispatcher-0`, `task-dispatcher-1`, `stand-in`.
         gateway: Calls to the gateway.
+        administrator: Writes the platform's objects past the gateway.
         executor: The stand-in that executes all unit tasks.
         gateway_url: The gateway's base URL.
     """
@@ -123,6 +125,7 @@ class Fleet:
         )
         self._exits.push_async_callback(api.close)
         self._objects = PlatformObjects(api, self.namespace)
+        self.administrator = Administrator(api, self.namespace)
         timeout = httpx.Timeout(60.0)
         self.gateway = Gateway(await self._client(self.gateway_url, timeout))
         self.executor = Executor(await self._client(f"http://{self[STAND_IN].address}:{HTTP_PORT}", timeout))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,25 @@ class Service:
         """All that it has written."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    async def until_logged(self, text: str, times: int = 1, within: float = 20.0) -> None:
+        """Wait until its log holds this text so many times. Raises ServiceFailed."""
+        try:
+            async with asyncio.timeout(within):
+                while self.log_text().count(text) < times:
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            raise ServiceFailed(
+                f"{self.name} has not logged {text!r} {times} times after {within:g} s. "
+                f"The end of {self.log}:\n{self.log_tail()}"
+            ) from None
+
     async def start(self, launch: Mapping[str, Any], environment: Mapping[str, str], within: float) -> None:
         """Start the process and wait until it listens. Raises ServiceFailed."""
         if self.pid:
             raise ServiceFailed(f"{self.name} runs already, as process {self.pid}")
         self.folder.mkdir(parents=True, exist_ok=True)
+        # As a container does, it finds nothing of what it wrote before.
+        shutil.rmtree(self.folder / "tasklib", ignore_errors=True)
         file = self.folder / "launch.json"
         file.write_text(json.dumps(launch, indent=2))
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
