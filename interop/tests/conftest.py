@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import pytest
 
+from interop.environment import LOGS
 from interop.fleet import Fleet
 from taskroll.devstack import StackInfo
 from tests.conftest import installed_stack, pytest_configure, stack
 
 __all__ = ["installed_stack", "pytest_configure", "stack"]
-
-LOGS = Path("build") / "interop"
 
 
 @pytest.fixture
