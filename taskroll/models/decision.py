@@ -1,8 +1,8 @@
 """What people tell a running update."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from .names import Identity, OneLine
 
@@ -31,6 +31,16 @@ class AbortInput(BaseModel):
 
     by: Identity
     reason: OneLine = ""
+
+
+class ReleaseInput(BaseModel):
+    """Take the fence down by hand, and leave what the update did as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Identity
+    reason: Annotated[OneLine, StringConstraints(min_length=1)]
+    """Needed: the record is all that is left of why the cluster is as it is."""
 
 
 class ResumeInput(BaseModel):

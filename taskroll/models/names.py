@@ -34,6 +34,16 @@ def workflow_id(namespace: str, request_id: str) -> str:
     return f"task-update/{namespace}/{request_id}"
 
 
+def recovery_workflow_id(namespace: str, request_id: str) -> str:
+    """The Temporal workflow id of what finishes an update whose own workflow is gone."""
+    return f"task-recovery/{namespace}/{request_id}"
+
+
+def reconcile_workflow_id(namespace: str) -> str:
+    """The Temporal schedule of a namespace's reconciler, and the stem of its workflows' ids."""
+    return f"task-reconcile/{namespace}"
+
+
 def plan_name(request_id: str, number: int) -> str:
     """The ``ControllerRevision`` that stores the n-th plan of an update."""
     return f"taskroll-plan-{request_id}-{number}"
