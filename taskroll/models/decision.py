@@ -1,10 +1,10 @@
 """What people tell a running update."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
-from .names import Identity, OneLine
+from .names import Identity, NonEmptyLine, OneLine
 
 
 class Vote(BaseModel):
@@ -39,7 +39,7 @@ class ReleaseInput(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Identity
-    reason: Annotated[OneLine, StringConstraints(min_length=1)]
+    reason: NonEmptyLine
     """Needed: the record is all that is left of why the cluster is as it is."""
 
 

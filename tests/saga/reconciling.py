@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.models.names import reconcile_workflow_id, recovery_workflow_id
@@ -30,7 +29,7 @@ async def recovered(world: World, request_id: str) -> None:
     await world.temporal.get_workflow_handle(recovery_workflow_id(world.namespace, request_id)).result()
 
 
-async def recoveries(world: World, request_id: str) -> bool:
+async def has_recovery(world: World, request_id: str) -> bool:
     """Whether there ever was a recovery of that update."""
     try:
         await world.temporal.get_workflow_handle(recovery_workflow_id(world.namespace, request_id)).describe()
@@ -52,8 +51,3 @@ async def scheduled(world: World, interval: float) -> AsyncGenerator[None]:
         yield
     finally:
         await world.temporal.get_schedule_handle(reconcile_workflow_id(world.namespace)).delete()
-
-
-async def is_running(world: World, workflow_id: str) -> bool:
-    description = await world.temporal.get_workflow_handle(workflow_id).describe()
-    return description.status == WorkflowExecutionStatus.RUNNING
