@@ -30,6 +30,9 @@ demo: $(READY) ## update tasks in running services, take a bad update back, roll
 test: lint ## lint, then the whole suite on real Temporal and a real kube-apiserver
 	@$(BIN)/python -m pytest
 
+test-slow: $(READY) ## fifty updates in a row, most of them terminated at a random step (up to ten minutes)
+	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
+
 lint: $(READY) ## ruff, pyright (strict), import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . 2>/dev/null | head -40; echo "run: make format" >&2; exit 1; }
