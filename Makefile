@@ -49,6 +49,9 @@ $(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
 	$(BIN)/uv pip install --quiet --python $(INTEROP_VENV)/bin/python --no-deps --no-build-isolation -e agent
 	touch $(INTEROP_READY)
 
+test-slow: $(READY) ## fifty updates in a row, most of them terminated at a random step (up to ten minutes)
+	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
+
 lint: $(READY) ## ruff, pyright (strict), import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . 2>/dev/null | head -40; echo "run: make format" >&2; exit 1; }

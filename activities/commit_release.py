@@ -6,6 +6,7 @@ from temporalio import activity
 
 from taskroll.cluster.commit_release import ReleaseOrder, commit_release, find_commit
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.requests import read_request
 from taskroll.models.steps import CommitResult, PlannedStep
@@ -28,6 +29,7 @@ class CommitRelease:
                 the release pointer was edited by hand.
         """
         async with running("commit", step) as progress:
+            await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             request = await read_request(self.cluster, step.namespace, step.request_id)
             if await find_commit(self.cluster, step.namespace, step.request_id, request.origin) is None:

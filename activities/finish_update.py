@@ -6,7 +6,7 @@ from prometheus_client import Counter, Histogram
 from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
-from taskroll.cluster.fence import lower_fence
+from taskroll.cluster.fence import check_writer, lower_fence
 from taskroll.cluster.records import read_record, seal_record, update_record
 from taskroll.cluster.requests import read_request
 from taskroll.models.errors import UnknownUpdate
@@ -36,8 +36,10 @@ class FinishUpdate:
             if finish.keep_fence:
                 await update_record(self.cluster, record)
             else:
-                await lower_fence(self.cluster, finish.namespace, finish.request_id)
+                await check_writer(self.cluster, finish.namespace, finish.request_id, finish.recovery, must_hold=False)
+                # In this order: a fence that is up shows that the update has not ended, until the record says how.
                 await seal_record(self.cluster, record)
+                await lower_fence(self.cluster, finish.namespace, finish.request_id, finish.recovery)
             UPDATES.labels(outcome=finish.status.outcome).inc()
             for step in finish.status.steps:
                 if step.seconds is not None:

@@ -6,6 +6,7 @@ from temporalio import activity
 
 from taskroll.cluster.apply_change import apply_changes
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.revisions import read_definition_revisions
 from taskroll.cluster.task_instances import list_instances
@@ -30,9 +31,11 @@ class PatchDefinitions:
 
         Raises:
             ApplicationError: ``ForeignWrite`` where a live definition is neither the former nor the new one,
-                ``RefusedByCluster`` with the API server's words, ``StillInUse`` where an instance came after the check.
+                ``RefusedByCluster`` with the API server's words, ``StillInUse`` where an instance came after the check,
+                ``TakenOver`` where a recovery acts for the update.
         """
         async with running("patch", step) as progress:
+            await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             await self._refuse_late_instances(step.namespace, plan)
             contents = await read_definition_revisions(

@@ -5,6 +5,7 @@ looks at the instances afterwards looks at all that there can be.
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,8 +16,9 @@ from taskroll.cluster.fence import FenceAttempt, lower_fence, raise_fence
 from taskroll.cluster.fence_enforcement import INSTALL, await_enforcement
 from taskroll.cluster.fence_state import FenceEntry
 from taskroll.cluster.plans import read_plan
+from taskroll.cluster.records import read_record
 from taskroll.cluster.task_instances import list_instances
-from taskroll.models.errors import FenceNotEnforced, FenceTimeout
+from taskroll.models.errors import FenceNotEnforced, FenceTimeout, TakenOver, UnknownUpdate
 from taskroll.models.plan import Plan
 from taskroll.models.steps import FenceInput, FenceResult
 
@@ -39,9 +41,11 @@ class RaiseFence:
 
         Raises:
             ApplicationError: ``FenceTimeout`` where the updates ahead did not end in time, ``FenceNotEnforced`` where
-                the API server refuses nothing and the policy requires that it does.
+                the API server refuses nothing and the policy requires that it does, ``TakenOver`` where somebody else
+                acts for the update or it has ended.
         """
         async with running("fence", fence) as progress:
+            await self._see_that_it_goes_on(fence)
             plan = await read_plan(self.cluster, fence.namespace, fence.plan)
             entry = FenceEntry(
                 request_id=fence.request_id,
@@ -64,6 +68,12 @@ class RaiseFence:
                 )
             result = await self._look_behind(fence, plan)
             return result.model_copy(update={"enforced": enforced})
+
+    async def _see_that_it_goes_on(self, fence: FenceInput) -> None:
+        # A workflow that Temporal has again from a back-up may be about an update that ended long ago.
+        with contextlib.suppress(UnknownUpdate):
+            if (await read_record(self.cluster, fence.namespace, fence.request_id)).sealed:
+                raise TakenOver(f"the record of update {fence.request_id!r} says that it has ended")
 
     async def _take(self, fence: FenceInput, entry: FenceEntry, progress: Progress) -> FenceAttempt:
         """The attempt that holds the fence; or, where this step does not wait, one that says who is ahead."""

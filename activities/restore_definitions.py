@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.restore_change import not_as_before, restore_changes
 from taskroll.cluster.revisions import read_definition_revisions
@@ -26,6 +27,7 @@ class RestoreDefinitions:
             ApplicationError: ``ForeignWrite`` where somebody else wrote meanwhile: their write is left as it is.
         """
         async with running("restore-definitions", step) as progress:
+            await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             former = await read_definition_revisions(
                 self.cluster,
@@ -38,6 +40,7 @@ class RestoreDefinitions:
                 plan.written(),
                 former,
                 request_id=step.request_id,
+                recovery=step.recovery,
                 on_settled=lambda change, _: progress.count(len(plan.changes), str(change.key)),
             )
             restored = len(outcomes) - outcomes.count("already")

@@ -6,6 +6,7 @@ from temporalio import activity
 
 from taskroll.cluster.commit_release import ReleaseOrder, commit_release, find_commit
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.releases import find_release
 from taskroll.cluster.requests import read_request
@@ -28,6 +29,7 @@ class RevertRelease:
             ApplicationError: ``TamperedState`` where the release pointer was edited by hand.
         """
         async with running("revert-release", step):
+            await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             request = await read_request(self.cluster, step.namespace, step.request_id)
             forward = await find_commit(self.cluster, step.namespace, step.request_id, request.origin)
@@ -49,6 +51,7 @@ class RevertRelease:
                     reason=f"takes back {step.request_id}",
                     git_commit=None,
                     now=activity.info().scheduled_time,
+                    recovery=step.recovery,
                 ),
             )
             return RevertResult(

@@ -8,11 +8,13 @@ from taskroll.models.plan import Plan, ServiceExtent
 from taskroll.models.steps import ReleaseStep
 from taskroll.models.wording import counted
 from taskroll.services.abort import AbortOutcome, abort_prepared
+from taskroll.services.attest import attest_all
 from taskroll.services.deadline import Deadline
 from taskroll.services.expectation import Expectation
 from taskroll.services.fleet import Fleet
 from taskroll.services.invalidate import InvalidateOutcome, invalidate
 from taskroll.services.prepare import PrepareOutcome, prepare
+from taskroll.services.replica import ReplicaProblem
 from taskroll.services.replicas import list_replicas
 from taskroll.services.verify import VerifyOutcome, verify
 from taskroll_agent.contracts import AbortRequest, ActivateRequest, PrepareRequest
@@ -123,6 +125,16 @@ class ServicesInReach:
         return await abort_prepared(
             self.fleet, namespace, AbortRequest(request_id=request_id), Deadline.after(seconds), progress.report
         )
+
+    async def prepared_for(self, namespace: str, seconds: float) -> set[str]:
+        """Request ids of the updates for which a replica that answers has something prepared."""
+        said = await attest_all(self.fleet, namespace, Deadline.after(seconds))
+        return {
+            request_id
+            for _, answer in said.replicas
+            if not isinstance(answer, ReplicaProblem)
+            for request_id in answer.prepared
+        }
 
 
 def _lines(findings: Iterable[object]) -> list[str]:

@@ -12,7 +12,6 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from taskroll.models.errors import TaskrollError
-from taskroll.models.status import StepName
 from taskroll.models.steps import UpdateRef
 
 HEARTBEAT_INTERVAL = 1.0
@@ -41,7 +40,7 @@ class Progress:
 
 
 @contextlib.asynccontextmanager
-async def running(name: StepName, ref: UpdateRef) -> AsyncGenerator[Progress]:
+async def running(name: str, ref: UpdateRef) -> AsyncGenerator[Progress]:
     """Run the body of an activity: heartbeat beside it, log with the update's ids, map its errors.
 
     Raises:

@@ -102,7 +102,7 @@ async def worker_for_all(stack: StackInfo, folder: Path) -> AsyncGenerator[str]:
     }
     services.write_text(yaml.safe_dump({"services": [service]}))
     token = secrets.token_urlsafe(24)
-    worker = await start_worker(stack, folder, services, token)
+    worker = await start_worker(stack, folder, services, token, reconciles=False)
     try:
         await worker.polls()
         yield token

@@ -45,7 +45,9 @@ class WorkerProcess:
         raise WorkerEnded(f"the worker ended with exit code {self.process.returncode}; see {self.log}")
 
 
-async def start_worker(stack: StackInfo, folder: Path, services: Path, token: str) -> WorkerProcess:
+async def start_worker(
+    stack: StackInfo, folder: Path, services: Path, token: str, *, reconciles: bool = True
+) -> WorkerProcess:
     """Start ``taskroll-worker``; the caller ends it.
 
     Args:
@@ -53,6 +55,7 @@ async def start_worker(stack: StackInfo, folder: Path, services: Path, token: st
         folder: For its log.
         services: The services file.
         token: That it shows to the agents.
+        reconciles: Whether it looks after the namespace ``cornserve``.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -65,6 +68,7 @@ async def start_worker(stack: StackInfo, folder: Path, services: Path, token: st
         "services": str(services),
         "listen": listen,
         "log-format": "console",
+        "reconcile-interval": "60" if reconciles else "0",
     }
     no_profile = folder / "temporal.toml"
     # A profile of this user's own may ask for TLS or an API key; the stack has neither.

@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput
+from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, ResumeInput
 from taskroll.models.policy import UpdatePolicy
 from taskroll.models.provenance import GitProvenance
+from taskroll.models.recovery import ReconcileReport
 from taskroll.models.request import UpdateRequest
 from taskroll.models.status import Decision
 from taskroll.models.versions import VersionReport
@@ -16,6 +17,7 @@ from .decisions import Decisions
 from .observation import PATIENCE, Observations
 from .offline_plan import OfflinePlan, make_offline_plan
 from .package_request import DeployOptions, PackageRequest, read_package_request
+from .reconciliation import reconcile_now
 from .release_history import ReleaseLine, read_history
 from .settings import Settings
 from .submission import Submission, Submissions
@@ -145,8 +147,16 @@ class TaskrollClient:
         await self._decisions.abort(request_id, wish)
 
     async def resume(self, request_id: str, wish: ResumeInput) -> None:
-        """Let a parked update try again. See `Decisions.resume`."""
+        """Let a parked update try again, or a dead one be finished. See `Decisions.resume`."""
         await self._decisions.resume(request_id, wish)
+
+    async def release_fence(self, request_id: str, wish: ReleaseInput) -> None:
+        """Take the fence of a parked or dead update down. See `Decisions.release_fence`."""
+        await self._decisions.release_fence(request_id, wish)
+
+    async def reconcile(self) -> ReconcileReport:
+        """Have updates finished whose workflow is gone. See `reconcile_now`."""
+        return await reconcile_now(self.settings, self.temporal)
 
 
 @asynccontextmanager

@@ -11,14 +11,16 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput
+from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, ResumeInput
 from taskroll.models.errors import InvalidRequest, ServiceUnavailable, TaskrollError, WrongPhase
 from taskroll.models.names import REQUEST_ID_PATTERN, workflow_id
 from taskroll.models.status import Decision
 
 from .observation import Observations, unknown_update
+from .reconciliation import reconcile_now
 from .settings import Settings
 from .temporal_connection import RPC_TIMEOUT, TemporalConnection
+from .update_view import UpdateView
 
 DECISION_TIMEOUT = timedelta(seconds=15)
 """How long the workflow may take to answer whether a decision was taken."""
@@ -64,34 +66,74 @@ class Decisions:
         await self._signal(request_id, "abort", wish)
 
     async def resume(self, request_id: str, wish: ResumeInput) -> None:
-        """Let an update that is parked as «needs operator» try again.
+        """Let an update that is parked as «needs operator» try again; have one finished whose workflow is gone.
 
         Raises:
-            WrongPhase: the update is not parked.
+            WrongPhase: the update goes on by itself, or has ended.
             UnknownUpdate: no update of that id.
             ServiceUnavailable: Temporal is away, or no worker tells where the update stands.
         """
-        status = (await self._observations.view(request_id)).status
-        if status.outcome != "needs_operator":
+        view = await self._observations.view(request_id)
+        if _is_parked(view):
+            await self._signal(request_id, "resume", wish, workflow=view.workflow_id)
+        elif not await self._finish(view):
             raise WrongPhase(
-                f"update {request_id!r} is not parked for an operator, it is {status.outcome or status.phase}: "
-                "there is nothing to resume"
+                f"update {request_id!r} is not parked for an operator, it is "
+                f"{view.status.outcome or view.status.phase}: there is nothing to resume"
             )
-        await self._signal(request_id, "resume", wish)
 
-    async def _signal(self, request_id: str, name: str, wish: AbortInput | ResumeInput) -> None:
-        handle = await self._handle(request_id)
+    async def release_fence(self, request_id: str, wish: ReleaseInput) -> None:
+        """Take the fence of an update down and close its record, with nothing taken back. For one that is parked, or
+        whose workflow is gone.
+
+        Raises:
+            WrongPhase: the update goes on by itself, or has ended.
+            UnknownUpdate: no update of that id.
+            ServiceUnavailable: Temporal is away, or no worker answers.
+        """
+        view = await self._observations.view(request_id)
+        if _is_parked(view):
+            client = await self._temporal.client()
+            handle = client.get_workflow_handle(view.workflow_id)
+            try:
+                with self._temporal.errors("release the fence"):
+                    await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] - a gap in the SDK
+                        "release_fence", wish, rpc_timeout=DECISION_TIMEOUT
+                    )
+            except WorkflowUpdateFailedError as error:
+                raise _refusal(error.cause) from error
+            except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+                raise await self._temporal.no_worker(DECISION_TIMEOUT, "learn whether the fence came down") from error
+            except RPCError as error:
+                raise await self._closed_or_unknown(request_id, "release-fence", error) from error
+        elif not await self._finish(view, wish):
+            raise WrongPhase(
+                f"update {request_id!r} is {view.status.outcome or view.status.phase}: its fence comes down when it "
+                f"ends; to stop it: taskroll abort {request_id}"
+            )
+
+    async def _finish(self, view: UpdateView, release: ReleaseInput | None = None) -> bool:
+        """Have a recovery finish an update whose workflow is gone; False where there is nothing to finish."""
+        if view.status.phase == "ended" or view.execution == "running":
+            return False
+        report = await reconcile_now(self._settings, self._temporal, only=view.status.request_id, release=release)
+        return bool(report.recovering)
+
+    async def _signal(
+        self, request_id: str, name: str, wish: AbortInput | ResumeInput, workflow: str | None = None
+    ) -> None:
+        handle = await self._handle(request_id, workflow)
         try:
             with self._temporal.errors(f"send {name}"):
                 await handle.signal(name, wish, rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             raise await self._closed_or_unknown(request_id, name, error) from error
 
-    async def _handle(self, request_id: str) -> WorkflowHandle[object, object]:
+    async def _handle(self, request_id: str, workflow: str | None = None) -> WorkflowHandle[object, object]:
         if not re.fullmatch(REQUEST_ID_PATTERN, request_id):
             raise unknown_update(self._settings.namespace, request_id)
         client = await self._temporal.client()
-        return client.get_workflow_handle(workflow_id(self._settings.namespace, request_id))
+        return client.get_workflow_handle(workflow or workflow_id(self._settings.namespace, request_id))
 
     async def _closed_or_unknown(self, request_id: str, what: str, error: RPCError) -> TaskrollError:
         if error.status != RPCStatusCode.NOT_FOUND:
@@ -101,6 +143,11 @@ class Decisions:
             f"update {request_id!r} has ended ({status.outcome or status.phase}): {what!r} comes too late; "
             f"see: taskroll status {request_id}"
         )
+
+
+def _is_parked(view: UpdateView) -> bool:
+    """Whether a workflow, its own or a recovery, waits for an operator's word."""
+    return view.status.outcome == "needs_operator" and view.execution == "running"
 
 
 def _refusal(cause: BaseException) -> TaskrollError:

@@ -16,11 +16,11 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.models.errors import ServiceUnavailable, UnknownUpdate
-from taskroll.models.names import REQUEST_ID_PATTERN, workflow_id
+from taskroll.models.names import REQUEST_ID_PATTERN, recovery_workflow_id, workflow_id
+from taskroll.models.recorded_status import status_of_record
 from taskroll.models.status import UpdateStatus
 
 from .cluster_connection import ClusterConnection
-from .recorded_status import status_of_record
 from .settings import Settings
 from .temporal_connection import RPC_TIMEOUT, TemporalConnection
 from .update_view import UpdateView, execution_of, progress_of, view_of_record
@@ -35,6 +35,9 @@ SUSPICIOUS_ATTEMPT = 4
 """Of the workflow's own task. A worker that was killed costs one or two."""
 PATIENCE = 60.0
 """Seconds that a watch goes on without an answer from Temporal or a worker: both may be restarted meanwhile."""
+
+_CUT_OFF = ("terminated", "timed_out", "failed")
+"""How a workflow may have ended before its update had."""
 
 
 class Observations:
@@ -59,11 +62,14 @@ class Observations:
             handle = client.get_workflow_handle(workflow_id(self._settings.namespace, request_id))
             with self._temporal.errors("look at the update"):
                 description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+            if execution_of(description) in _CUT_OFF and (recovered := await self._recovery(client, request_id)):
+                return recovered
             return await self._view_of_workflow(client, handle, description)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise self._temporal.unreachable(error) from error
-            return await self._recorded(request_id)
+            client = await self._temporal.client()
+            return await self._recovery(client, request_id) or await self._recorded(request_id)
         except ServiceUnavailable as unavailable:
             # What has ended stands in the record, for which neither Temporal nor a worker is needed.
             sealed = await self._sealed(request_id)
@@ -124,7 +130,9 @@ class Observations:
         execution = execution_of(description)
         if execution == "running" and status.phase == "ended":
             # It ended between the two questions; its workflow closes any moment.
-            execution = "completed" if status.outcome in ("completed", "no_change", "rejected") else "failed"
+            execution = (
+                "completed" if status.outcome in ("completed", "no_change", "rejected", "released") else "failed"
+            )
         elif execution != "running" and not status.is_settled:
             status = await self._sealed(status.request_id) or status
         return UpdateView(
@@ -134,6 +142,20 @@ class Observations:
             progress=await progress_of(description, client.data_converter) if execution == "running" else [],
             notice=_trouble(description),
         )
+
+    async def _recovery(self, client: Client, request_id: str) -> UpdateView | None:
+        """The view of the workflow that finishes an update in place of its own, while that runs."""
+        handle = client.get_workflow_handle(recovery_workflow_id(self._settings.namespace, request_id))
+        try:
+            with self._temporal.errors("look at the recovery"):
+                description = await handle.describe(rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+        if execution_of(description) != "running":
+            return None
+        return await self._view_of_workflow(client, handle, description)
 
     async def _ask(self, handle: WorkflowHandle[object, object]) -> UpdateStatus:
         timeout = QUERY_TIMEOUT if await self._temporal.last_poll() else UNSEEN_WORKER_TIMEOUT

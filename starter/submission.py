@@ -22,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from taskroll.cluster.managed_metadata import check_reserved
 from taskroll.models.errors import InvalidRequest, RequestConflict, ServiceUnavailable
 from taskroll.models.names import workflow_id
+from taskroll.models.recorded_status import status_of_record
 from taskroll.models.request import SubmittedRequest, UpdateInput, UpdateRequest
 from taskroll.models.status import UpdateStatus
 from taskroll.tasklib.definition_checks import name_problems
@@ -30,7 +31,6 @@ from taskroll_agent.contracts import DefinitionContent, canonical_json
 from workflows.search_attributes import COMMIT, DEFINITIONS, NAMESPACE, PHASE, REQUESTED_BY
 
 from .cluster_connection import ClusterConnection
-from .recorded_status import status_of_record
 from .rollback import Restorable, rollback_target
 from .settings import Settings
 from .temporal_connection import RPC_TIMEOUT, TemporalConnection

@@ -14,6 +14,7 @@ from taskroll.models.errors import TaskrollError
 from taskroll.process_exit import end_process
 
 from . import health, logs
+from .schedule import keep_schedules
 from .settings import WorkerSettings
 from .wiring import Connections, connect, create_worker, sdk_runtime
 
@@ -56,6 +57,7 @@ async def _run(settings: WorkerSettings) -> None:
         _endpoint(endpoint, connections, sdk_metrics),
         create_worker(connections, settings),
     ):
+        await keep_schedules(connections.temporal, settings)
         log.info(
             "worker runs",
             task_queue=settings.task_queue,

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from taskroll.models.names import Namespace
+
 
 class WorkerSettings(BaseSettings):
     """Durations in seconds."""
@@ -19,6 +21,12 @@ class WorkerSettings(BaseSettings):
     kubeconfig: Path | None = Field(default=None, description="kubeconfig file; default: in-cluster, else KUBECONFIG")
     context: str | None = Field(default=None, description="context of the kubeconfig")
     services: Path = Field(default=Path("services.yaml"), description="which services load the definitions, and how")
+    reconcile_namespaces: tuple[Namespace, ...] = Field(
+        default=("cornserve",), description="namespaces of definitions that the reconciler looks after, as JSON"
+    )
+    reconcile_interval: float = Field(
+        default=60.0, ge=0, le=86400, description="seconds between two rounds of the reconciler; 0 for none"
+    )
     listen: str = Field(
         default="127.0.0.1:9090", description="host:port of /healthz, /readyz and /metrics; '' for none"
     )

@@ -13,9 +13,11 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Interceptor, Worker
 
 from activities.abort_prepared import AbortPrepared
+from activities.assess_update import AssessUpdate
 from activities.attest_replicas import AttestReplicas
 from activities.check_unregistered import CheckUnregistered
 from activities.commit_release import CommitRelease
+from activities.find_dead_updates import FindDeadUpdates
 from activities.finish_update import FinishUpdate
 from activities.invalidate_services import InvalidateServices
 from activities.patch_definitions import PatchDefinitions
@@ -26,6 +28,7 @@ from activities.restore_definitions import RestoreDefinitions
 from activities.revert_release import RevertRelease
 from activities.services_in_reach import ServicesInReach
 from activities.stage_revisions import StageRevisions
+from activities.take_over import TakeOver
 from activities.verify_services import VerifyServices
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
@@ -33,12 +36,14 @@ from taskroll.services.agent_calls import AgentCalls
 from taskroll.services.configuration import ServicesConfig
 from taskroll.services.configuration_file import load_services
 from taskroll.services.fleet import Fleet
+from workflows.reconcile import TaskReconcileWorkflow
+from workflows.task_recovery import TaskRecoveryWorkflow
 from workflows.task_update import TaskUpdateWorkflow
 from workflows.task_versions import TaskVersionsWorkflow
 
 from .settings import WorkerSettings
 
-WORKFLOWS: Sequence[type] = (TaskUpdateWorkflow, TaskVersionsWorkflow)
+WORKFLOWS: Sequence[type] = (TaskUpdateWorkflow, TaskVersionsWorkflow, TaskReconcileWorkflow, TaskRecoveryWorkflow)
 
 STICKY_TIMEOUT = timedelta(seconds=3)
 """How long a workflow waits for the worker that last ran it, when that one died; the SDK's default is 10 s."""
@@ -128,6 +133,9 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
         AbortPrepared(services).run,
         FinishUpdate(cluster).run,
         AttestReplicas(cluster, services).run,
+        FindDeadUpdates(connections.temporal, cluster, services).run,
+        TakeOver(connections.temporal, cluster).run,
+        AssessUpdate(cluster).run,
     ]
 
 

@@ -5,6 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from taskroll.models.errors import TakenOver
 
 Compensation = Callable[[], Awaitable[None]]
 
@@ -39,12 +43,18 @@ class Compensations:
                 await compensation()
             except (Exception, asyncio.CancelledError) as error:
                 # A bug must leave the workflow task failing, so that a fixed worker goes on from here.
-                if not workflow.is_failure_exception(error):
+                if not workflow.is_failure_exception(error) or is_taken_over(error):
                     raise
                 failed[name] = failure_message(error)
                 kept.append((name, compensation))
         self._registered = kept[::-1]
         return failed
+
+
+def is_taken_over(error: BaseException) -> bool:
+    """Whether a step failed because somebody else acts for the update by now."""
+    cause = error.__cause__
+    return isinstance(cause, ApplicationError) and cause.type == TakenOver.code
 
 
 def failure_message(error: BaseException) -> str:

@@ -23,8 +23,15 @@ with workflow.unsafe.imports_passed_through():
     from activities.revert_release import RevertRelease
     from activities.stage_revisions import StageRevisions
     from activities.verify_services import VerifyServices
-    from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput, Vote
-    from taskroll.models.errors import FenceNotEnforced, InvalidRequest, InvalidSource, RefusedByCluster, UnknownRelease
+    from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, ResumeInput, Vote
+    from taskroll.models.errors import (
+        FenceNotEnforced,
+        InvalidRequest,
+        InvalidSource,
+        RefusedByCluster,
+        UnknownRelease,
+        WrongPhase,
+    )
     from taskroll.models.names import workflow_id
     from taskroll.models.plan import PlanSummary
     from taskroll.models.request import UpdateInput
@@ -44,7 +51,7 @@ with workflow.unsafe.imports_passed_through():
     from taskroll.models.wording import counted
 
 from .approval import Approval
-from .compensations import Compensations, failure_message
+from .compensations import Compensations, failure_message, is_taken_over
 from .shielding import cancelled_when, shielded
 from .status_board import StatusBoard
 
@@ -96,6 +103,7 @@ class TaskUpdateWorkflow:
         self._abort: AbortInput | None = None
         self._is_cancelled = False
         self._resume: ResumeInput | None = None
+        self._release: ReleaseInput | None = None
         self._compensating_until: float | None = None
         self._board = StatusBoard(
             UpdateStatus(
@@ -141,6 +149,9 @@ class TaskUpdateWorkflow:
             # Anything else is a bug: it must not roll back, but leave the workflow task failing for a fixed worker.
             if not (isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error)):
                 raise
+            if is_taken_over(error):
+                # A recovery finishes the update, or has: whatever this workflow did now would be one writer too many.
+                raise
             failure = error
             outcome = self._outcome_of(error)
         await shielded(self._settle(outcome))
@@ -185,6 +196,19 @@ class TaskUpdateWorkflow:
     def resume(self, wish: ResumeInput | None = None) -> None:
         if self._status.outcome == "needs_operator":
             self._resume = wish or ResumeInput(by=UNNAMED)
+
+    @workflow.update
+    def release_fence(self, wish: ReleaseInput) -> None:
+        self._release = wish
+        self._status.outcome = None
+
+    @release_fence.validator
+    def validate_release(self, wish: ReleaseInput) -> None:
+        if self._status.outcome != "needs_operator":
+            raise ApplicationError(
+                f"the update is not parked, it is {self._status.outcome or self._status.phase}: abort it, or wait",
+                type=WrongPhase.code,
+            )
 
     @workflow.query
     def status(self) -> UpdateStatus:
@@ -344,7 +368,7 @@ class TaskUpdateWorkflow:
         while True:
             self._compensating_until = workflow.time() + self._policy.rollback_timeout
             failed: dict[str, str] = {}
-            if outcome == "completed":
+            if outcome in ("completed", "released"):
                 self._compensations.clear()
             elif outcome == "rolled_back":
                 self._board.enter("rolling-back", self._status.message)
@@ -354,10 +378,12 @@ class TaskUpdateWorkflow:
                     await self._finish(outcome)
                     return
                 except Exception as error:
-                    if not workflow.is_failure_exception(error):
+                    if not workflow.is_failure_exception(error) or is_taken_over(error):
                         raise
                     failed = {"finish": failure_message(error)}
             await self._park(failed)
+            if self._release is not None:
+                outcome = "released"
 
     async def _finish(self, outcome: Outcome) -> None:
         ended = self._status.model_copy(
@@ -377,7 +403,7 @@ class TaskUpdateWorkflow:
     async def _park(self, failed: dict[str, str]) -> None:
         """«Needs operator»: the fence stays up until somebody resumes."""
         reasons = "; ".join(f"{name}: {message}" for name, message in failed.items())
-        self._resume = None
+        self._resume = self._release = None
         self._status.outcome = "needs_operator"
         self._status.message = (
             f"{self._status.message or 'the update'}; could not be finished: {reasons}. The fence stays up. "
@@ -391,10 +417,12 @@ class TaskUpdateWorkflow:
             if not workflow.is_failure_exception(error):
                 raise
             workflow.logger.error("the record could not be written: %s", failure_message(error))
-        await workflow.wait_condition(lambda: self._resume is not None)
-        assert self._resume is not None
+        await workflow.wait_condition(lambda: self._resume is not None or self._release is not None)
         self._status.outcome = None
-        self._status.message = f"resumed by {self._resume.by}"
+        if self._release is not None:
+            self._status.message = released_by(self._release)
+        elif self._resume is not None:
+            self._status.message = f"resumed by {self._resume.by}"
 
     async def _record(self, status: UpdateStatus, *, keep_fence: bool) -> None:
         plan = self._status.plan.name if self._status.plan else None
@@ -495,6 +523,8 @@ _SUMMARIES: dict[StepName, str] = {
     "revert-release": "move the release pointer to the former definitions",
     "restore-definitions": "bring the former custom resources back",
     "abort-prepare": "drop the classes that were prepared",
+    "take-over": "see that the workflow is gone, hold the fence for it",
+    "assess": "how far the update had come",
 }
 """What the web UI shows beside each activity."""
 
@@ -504,4 +534,10 @@ _MESSAGES: dict[Outcome, str] = {
     "rolled_back": "all is as it was before",
     "rejected": "rejected",
     "needs_operator": "",
+    "released": "",
 }
+
+
+def released_by(wish: ReleaseInput) -> str:
+    """What the record says of a fence that was taken down by hand."""
+    return f"fence released by {wish.by}: {wish.reason}. What the update had done was left as it was"

@@ -37,6 +37,7 @@ _BY_OUTCOME = {
     "rolled_back": ExitCode.ROLLED_BACK,
     "rejected": ExitCode.REJECTED,
     "needs_operator": ExitCode.NEEDS_OPERATOR,
+    "released": ExitCode.NEEDS_OPERATOR,
 }
 
 

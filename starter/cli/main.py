@@ -12,7 +12,9 @@ from starter.cli.deploy import deploy
 from starter.cli.dev import app as dev
 from starter.cli.history import history
 from starter.cli.list_updates import list_updates
+from starter.cli.reconcile import reconcile
 from starter.cli.reject import reject
+from starter.cli.release_fence import release_fence
 from starter.cli.resume import resume
 from starter.cli.rollback import rollback
 from starter.cli.serve import serve
@@ -61,6 +63,8 @@ app.command(rich_help_panel=_DECIDE)(approve)
 app.command(rich_help_panel=_DECIDE)(reject)
 app.command(rich_help_panel=_DECIDE)(abort)
 app.command(rich_help_panel=_DECIDE)(resume)
+app.command("release-fence", rich_help_panel=_DECIDE)(release_fence)
+app.command(rich_help_panel=_DECIDE)(reconcile)
 app.command(rich_help_panel=_RUN)(serve)
 app.add_typer(dev, name="dev", rich_help_panel=_RUN)
 

@@ -20,6 +20,7 @@ _COLOURS = {
     "rolled_back": "yellow",
     "rejected": "yellow",
     "needs_operator": "bold red",
+    "released": "bold red",
     "done": "green",
     "running": "cyan",
     "failed": "red",

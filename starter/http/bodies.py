@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from taskroll.models.names import Identity, Namespace, OneLine, RequestId, ResourceName
+from taskroll.models.names import Identity, Namespace, NonEmptyLine, OneLine, RequestId, ResourceName
 from taskroll.models.policy import UpdatePolicy
 from taskroll.models.provenance import GitProvenance
 from taskroll.models.request import MAX_DEFINITIONS, UpdateRequest
@@ -204,3 +204,14 @@ class WordBody(_Body):
 
     by: Identity | None = None
     reason: OneLine = ""
+
+
+class ReleaseBody(_Body):
+    """Who takes a fence down by hand, and why: that is all that is left to explain the state of the cluster."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"by": "jane", "reason": "repaired by hand"}]}
+    )
+
+    by: Identity | None = None
+    reason: NonEmptyLine

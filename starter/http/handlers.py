@@ -11,12 +11,12 @@ from starter.submission import Submission
 from starter.update_list import MAX_LIMIT, UpdatePage
 from starter.update_view import UpdateView
 from starter.validation import validated
-from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput
+from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, ResumeInput
 from taskroll.models.names import REQUEST_ID_PATTERN, Identity
 from taskroll.models.status import Decision
 
 from .answers import Noted, ReleaseList, SubmissionAnswer
-from .bodies import DecisionBody, RollbackBody, UpdateBody, WordBody
+from .bodies import DecisionBody, ReleaseBody, RollbackBody, UpdateBody, WordBody
 from .guarded_route import client_of
 
 ANONYMOUS = "http"
@@ -129,6 +129,12 @@ async def resume(
     said = body or WordBody()
     await client.resume(request_id, ResumeInput(by=_requester(said.by, by), reason=said.reason))
     return Noted(request_id=request_id, noted="resume")
+
+
+async def release_fence(client: Client, request_id: UpdateId, body: ReleaseBody, by: RequestedBy = None) -> Noted:
+    """Take the fence of an update that is parked, or whose workflow is gone, down; nothing is taken back."""
+    await client.release_fence(request_id, ReleaseInput(by=_requester(body.by, by), reason=body.reason))
+    return Noted(request_id=request_id, noted="release-fence")
 
 
 async def list_releases(

@@ -51,6 +51,7 @@ def create_router(
     add("POST", "/task-updates/{request_id}/reject", handlers.reject, 200, tell)
     add("POST", "/task-updates/{request_id}/abort", handlers.abort, 202, tell)
     add("POST", "/task-updates/{request_id}/resume", handlers.resume, 202, tell)
+    add("POST", "/task-updates/{request_id}/release-fence", handlers.release_fence, 202, tell)
     add("POST", "/rollbacks", handlers.create_rollback, 202, start)
     add("GET", "/releases", handlers.list_releases, 200, ask)
     return router

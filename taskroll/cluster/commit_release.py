@@ -51,6 +51,7 @@ class ReleaseOrder:
         reason: Why, in their words.
         git_commit: Where the sources came from.
         now: When; the time that the release carries.
+        recovery: Token of the recovery that commits for the update; empty for its own workflow.
     """
 
     request_id: str
@@ -61,6 +62,7 @@ class ReleaseOrder:
     reason: str
     git_commit: str | None
     now: datetime
+    recovery: str = ""
 
 
 async def commit_release(cluster: Cluster, namespace: str, order: ReleaseOrder) -> Committed:
@@ -91,6 +93,7 @@ async def commit_release(cluster: Cluster, namespace: str, order: ReleaseOrder) 
             stored.source if stored else None,
             pointer.data(),
             request_id=order.request_id,
+            recovery=order.recovery,
         )
         return _committed(release, already=False)
 

@@ -23,6 +23,7 @@ async def swap_config_map(
     data: Mapping[str, str],
     *,
     request_id: str,
+    recovery: str = "",
 ) -> None:
     """Write `data` if the ConfigMap still is `former` (None: does not exist).
 
@@ -30,7 +31,7 @@ async def swap_config_map(
         Conflict: where somebody wrote since.
         AlreadyExists: where somebody created it since.
     """
-    manager = field_manager(request_id)
+    manager = field_manager(request_id, recovery)
     if former is None:
         body: JsonObject = {"metadata": {"name": name}, "data": dict(data)}
         await create_object(cluster, CONFIG_MAP, namespace, body, manager=manager)

@@ -17,7 +17,7 @@ from .resources import ADMISSION_BINDING, ADMISSION_POLICY, UNIT_TASK_INSTANCE
 from .transport import JsonObject
 
 INSTANCE_POLICY = "taskroll-fence-instances"
-POLICIES = (INSTANCE_POLICY, "taskroll-fence-definitions", "taskroll-state")
+POLICIES = (INSTANCE_POLICY, "taskroll-fence-definitions", "taskroll-state", "taskroll-writers")
 """Names of the policies and of their bindings, in ``deploy/admission``."""
 INSTALL = "kubectl apply -k deploy/admission"
 

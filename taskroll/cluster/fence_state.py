@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from taskroll.models.errors import TamperedState
 from taskroll_agent.contracts import DefinitionKey, canonical_json, sha256_digest
 
+from .resources import field_manager
+
 FENCE_NAME = "taskroll-fence"
 STALE_AFTER = timedelta(seconds=60)
-"""A place in line that was not renewed for so long is given up: its update was terminated. Holders never lapse; taking
-down the fence of a dead update without its compensations is the reconciler's or an operator's decision."""
+"""A place in line that was not renewed for so long is given up: its update was terminated. Holders never lapse: a
+recovery takes over from a dead one, or an operator takes its fence down."""
 
 
 class FenceEntry(BaseModel):
@@ -42,6 +44,16 @@ class FenceEntry(BaseModel):
         )
 
 
+class Recovery(BaseModel):
+    """Who acts for an update whose own workflow is gone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: str
+    since: datetime
+    """When that recovery began: a later one takes over from an earlier one, never the other way round."""
+
+
 class Holder(BaseModel):
     """An update that is behind the fence."""
 
@@ -49,15 +61,23 @@ class Holder(BaseModel):
 
     entry: FenceEntry
     since: datetime
+    recovery: Recovery | None = None
+    """None while the update's own workflow acts for it."""
+
+    @property
+    def manager(self) -> str:
+        """The field manager under which alone the update may write now."""
+        return field_manager(self.entry.request_id, self.recovery.token if self.recovery else "")
 
     @property
     def probe_class(self) -> str:
         """A task class that no module can define, fenced by this raise of the fence and by no other.
 
         Who tries to create an instance of it is refused by an API server that sees this raise: one that still goes by
-        an earlier fence, even by one of the same update, lets it pass.
+        an earlier fence, even by one of the same update, or by one before a recovery took over, lets it pass.
         """
-        return f"taskroll-probe.{self.entry.request_id}.{self.since:%Y%m%dT%H%M%S%f}"
+        since = self.recovery.since if self.recovery else self.since
+        return f"taskroll-probe.{self.entry.request_id}.{since:%Y%m%dT%H%M%S%f}"
 
 
 class Ticket(BaseModel):
@@ -113,6 +133,14 @@ class FenceState(BaseModel):
         rest = self.without(entry.request_id)
         return FenceState(holders=[*rest.holders, Holder(entry=entry, since=now)], line=rest.line)
 
+    def taken_over(self, request_id: str, recovery: Recovery) -> FenceState:
+        """Held for the update by the recovery."""
+        holders = [
+            holder.model_copy(update={"recovery": recovery}) if holder.entry.request_id == request_id else holder
+            for holder in self.holders
+        ]
+        return FenceState(holders=holders, line=self.line)
+
     def queued(self, entry: FenceEntry, now: datetime, *, first_in_line: bool = False) -> FenceState:
         """Waiting in line: at the place it has, renewed; else at the end, or at the front."""
         known = self.ticket(entry.request_id)
@@ -131,14 +159,16 @@ class FenceState(BaseModel):
         return self if len(line) == len(self.line) else FenceState(holders=self.holders, line=line)
 
     def data(self) -> dict[str, str]:
-        """The ConfigMap's ``data``: the state, its digest, and for the admission policies one key per fenced thing.
+        """The ConfigMap's ``data``: the state, its digest, and for the admission policies one key per fenced thing, and
+        one per writer.
 
         What several updates build on is fenced by the first of them.
         """
-        state: Any = self.model_dump(mode="json")
+        state: Any = self.model_dump(mode="json", exclude_none=True)
         data = {"state.json": canonical_json(state).decode(), "digest": sha256_digest(state)}
         for holder in self.holders:
             entry = holder.entry
+            data[f"writer.{holder.manager}"] = entry.request_id
             data |= {f"class.{name}": entry.request_id for name in [*entry.task_classes, holder.probe_class]}
             for key in map(DefinitionKey.parse, [*entry.exclusive, *entry.shared]):
                 data.setdefault(f"definition.{key.kind}.{key.name}", entry.request_id)

@@ -8,7 +8,7 @@ from taskroll_agent.contracts import DefinitionKey
 
 from .definitions import LiveDefinition
 from .managed_metadata import compose_metadata
-from .resources import field_manager
+from .resources import is_manager_of
 
 
 def metadata_differences(live: ObjectMetadata, expected: ObjectMetadata) -> list[str]:
@@ -62,7 +62,7 @@ def differences_from_own_write(live: LiveDefinition | None, change: DefinitionCh
 
 def written_by(live: LiveDefinition, request_id: str) -> bool:
     """Whether the update wrote any part of the object."""
-    return any(writer.manager == field_manager(request_id) for writer in live.writers)
+    return any(is_manager_of(writer.manager, request_id) for writer in live.writers)
 
 
 def foreign_write(
@@ -82,8 +82,9 @@ def last_foreign_writer(live: LiveDefinition | None, request_id: str) -> str:
     """
     if live is None:
         return ""
-    own = field_manager(request_id)
-    others = [writer for writer in live.writers if writer.manager != own and not writer.subresource]
+    others = [
+        writer for writer in live.writers if not is_manager_of(writer.manager, request_id) and not writer.subresource
+    ]
     if not others:
         return ""
     time = max(writer.time for writer in others)

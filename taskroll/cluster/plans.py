@@ -9,7 +9,7 @@ from taskroll.models.names import plan_name
 from taskroll.models.plan import Plan
 
 from .connection import Cluster
-from .documents import DocumentConflict, read_document, write_document
+from .documents import DocumentConflict, list_documents, read_document, write_document
 
 
 async def write_plan(cluster: Cluster, namespace: str, plan: Plan) -> Plan:
@@ -41,6 +41,13 @@ async def read_plan(cluster: Cluster, namespace: str, name: str) -> Plan:
     """
     document = await read_document(cluster, namespace, name, type="plan")
     return _plan(document.data, name)
+
+
+async def find_last_plan(cluster: Cluster, namespace: str, request_id: str) -> Plan | None:
+    """The plan of an update with the highest number; None where it never made one."""
+    documents = await list_documents(cluster, namespace, type="plan", request_id=request_id)
+    plans = [_plan(document.data, document.name) for document in documents]
+    return max(plans, key=lambda plan: plan.number, default=None)
 
 
 def _plan(data: object, name: str) -> Plan:

@@ -61,9 +61,16 @@ DEFINITION_RESOURCES: dict[Kind, Resource] = {
 }
 
 
-def field_manager(request_id: str) -> str:
+def field_manager(request_id: str, recovery: str = "") -> str:
     """The name under which an update writes; the API server keeps it in ``managedFields``.
 
-    That is how a write carries its update's id while the labels and annotations stay what they were.
+    That is how a write carries its update's id while the labels and annotations stay what they were. A recovery adds
+    its token: the API server lets only the writers pass that the fence names, so a late write of the workflow that the
+    recovery took over from is refused.
     """
-    return f"taskroll-{request_id}"
+    return f"taskroll-{request_id}.{recovery}" if recovery else f"taskroll-{request_id}"
+
+
+def is_manager_of(manager: str, request_id: str) -> bool:
+    """Whether an update writes under that name, by itself or by a recovery."""
+    return manager.partition(".")[0] == field_manager(request_id)

@@ -14,7 +14,7 @@ from .connection import Cluster
 from .definition_body import definition_body
 from .definitions import LiveDefinition, list_definitions, read_definition
 from .errors import Conflict
-from .foreign_write import differences_from_own_write, foreign_write
+from .foreign_write import differences_from_own_write, foreign_write, written_by
 from .objects import create_object, delete_object, replace_object
 from .rereading import rereading
 from .resources import DEFINITION_RESOURCES, field_manager
@@ -47,6 +47,7 @@ async def restore_change(
     former: DefinitionContent | None,
     *,
     request_id: str,
+    recovery: str = "",
 ) -> Restored:
     """Put the former object back, delete what was created, create again what was deleted.
 
@@ -60,6 +61,7 @@ async def restore_change(
         former: The former content, from the revision that ``change.former`` names; None where the definition did not
             exist.
         request_id: The update.
+        recovery: Token of the recovery that restores for the update; empty for its own workflow.
 
     Raises:
         ForeignWrite: where somebody else has written since. It is left as is.
@@ -78,7 +80,7 @@ async def restore_change(
             raise _still_deleting(live)
         if found := differences_from_own_write(live, change, request_id):
             raise foreign_write(change.key, live, found, request_id)
-        await _write(cluster, namespace, change, former, live, request_id)
+        await _write(cluster, namespace, change, former, live, field_manager(request_id, recovery))
         return "restored"
 
     return await rereading(attempt, attempts=5)
@@ -91,6 +93,7 @@ async def restore_changes(
     formers: Mapping[str, DefinitionContent],
     *,
     request_id: str,
+    recovery: str = "",
     on_settled: Callable[[DefinitionChange, Restored], None] | None = None,
 ) -> list[Restored]:
     """Take back many changes, the last one first, eight at a time. `formers` is by definition key.
@@ -104,7 +107,7 @@ async def restore_changes(
 
     async def one(change: DefinitionChange) -> Restored:
         former = formers[str(change.key)] if change.former else None
-        restored = await restore_change(cluster, namespace, change, former, request_id=request_id)
+        restored = await restore_change(cluster, namespace, change, former, request_id=request_id, recovery=recovery)
         if on_settled:
             on_settled(change, restored)
         return restored
@@ -127,16 +130,31 @@ async def not_as_before(cluster: Cluster, namespace: str, changes: Sequence[Defi
     return [str(change.key) for change in changes if not matches_former(live.get(str(change.key)), change)]
 
 
+async def is_touched(cluster: Cluster, namespace: str, changes: Sequence[DefinitionChange], request_id: str) -> bool:
+    """Whether the update may have written any of these definitions. Where it has not, there is nothing to restore.
+
+    One that is gone or going counts where the update would have deleted it.
+    """
+    live = await list_definitions(cluster, namespace)
+    for change in changes:
+        found = live.get(str(change.key))
+        if found is not None and written_by(found, request_id):
+            return True
+        was_to_go = change.former is not None and change.after is None
+        if was_to_go and (found is None or found.is_deleting):
+            return True
+    return False
+
+
 async def _write(
     cluster: Cluster,
     namespace: str,
     change: DefinitionChange,
     former: DefinitionContent | None,
     live: LiveDefinition | None,
-    request_id: str,
+    manager: str,
 ) -> None:
     resource = DEFINITION_RESOURCES[change.kind]
-    manager = field_manager(request_id)
     if former is None or change.former is None:
         assert live is not None
         await delete_object(

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from .names import Identity, OneLine
+from .names import Identity, NonEmptyLine, OneLine
 
 
 class Vote(BaseModel):
@@ -31,6 +31,16 @@ class AbortInput(BaseModel):
 
     by: Identity
     reason: OneLine = ""
+
+
+class ReleaseInput(BaseModel):
+    """Take the fence down by hand, and leave what the update did as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Identity
+    reason: NonEmptyLine
+    """Needed: the record is all that is left of why the cluster is as it is."""
 
 
 class ResumeInput(BaseModel):

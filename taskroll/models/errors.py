@@ -80,6 +80,12 @@ class FenceNotEnforced(TaskrollError):
     code = "FenceNotEnforced"
 
 
+class TakenOver(TaskrollError):
+    """The writer no longer acts for the update: a recovery took its fence over, or the fence is down."""
+
+    code = "TakenOver"
+
+
 class NotLoadable(TaskrollError):
     """A replica could not load the new definitions; nothing had been changed."""
 

@@ -23,6 +23,8 @@ ResourceName = Annotated[str, StringConstraints(pattern=RESOURCE_NAME_PATTERN)]
 """The name of a definition's custom resource; at most 100 characters, so that a revision's name fits in 253."""
 OneLine = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), AfterValidator(_one_line)]
 """A sentence of a person: one line, at most 500 characters."""
+NonEmptyLine = Annotated[OneLine, StringConstraints(min_length=1)]
+"""A sentence that cannot be left out."""
 Identity = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)
 ]
@@ -32,6 +34,16 @@ Identity = Annotated[
 def workflow_id(namespace: str, request_id: str) -> str:
     """The Temporal workflow id of an update: ``task-update/<namespace>/<request id>``."""
     return f"task-update/{namespace}/{request_id}"
+
+
+def recovery_workflow_id(namespace: str, request_id: str) -> str:
+    """The Temporal workflow id of what finishes an update whose own workflow is gone."""
+    return f"task-recovery/{namespace}/{request_id}"
+
+
+def reconcile_workflow_id(namespace: str) -> str:
+    """The Temporal schedule of a namespace's reconciler, and the stem of its workflows' ids."""
+    return f"task-reconcile/{namespace}"
 
 
 def plan_name(request_id: str, number: int) -> str:

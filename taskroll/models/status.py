@@ -7,10 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .plan import PlanSummary
 
-Phase = Literal["planning", "awaiting-approval", "draining", "applying", "rolling-back", "needs-operator", "ended"]
+Phase = Literal[
+    "planning", "awaiting-approval", "draining", "applying", "rolling-back", "recovering", "needs-operator", "ended"
+]
 """Coarse: also the search attribute ``TaskrollPhase``, where an ended update shows its outcome."""
 
-Outcome = Literal["completed", "no_change", "rolled_back", "rejected", "needs_operator"]
+Outcome = Literal["completed", "no_change", "rolled_back", "rejected", "needs_operator", "released"]
+"""``released``: an operator took the fence down by hand and left what the update had done as it was."""
 
 StepName = Literal[
     "plan",
@@ -26,6 +29,8 @@ StepName = Literal[
     "revert-release",
     "restore-definitions",
     "abort-prepare",
+    "take-over",
+    "assess",
     "finish",
 ]
 

@@ -24,11 +24,13 @@ class StepResult(Protocol):
 
 
 class UpdateRef(_Message):
-    """Which update a step belongs to."""
+    """Which update a step belongs to, and who acts for it."""
 
     namespace: str
     request_id: str
     workflow_id: str
+    recovery: str = ""
+    """The token under which a recovery took the fence over; empty for the update's own workflow."""
 
 
 class PlanInput(UpdateRef):

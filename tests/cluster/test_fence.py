@@ -64,6 +64,7 @@ def test_the_state_is_readable_for_an_admission_policy_and_comes_back():
         "definition.ExecutionDescriptor.encoder-task": "u-1",
         "definition.TaskDefinition.base": "u-1",
         "class.taskroll-probe.u-1.20260504T120000123456": "u-1",
+        "writer.taskroll-u-1": "u-1",
     }
     assert FenceState.from_data(data) == state
 

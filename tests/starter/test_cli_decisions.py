@@ -8,6 +8,7 @@ import pytest
 
 from starter.client import TaskrollClient
 from taskroll.models.decision import AbortInput
+from taskroll.models.names import workflow_id
 
 from .place import Place, interrupt, line_with
 
@@ -61,6 +62,48 @@ async def test_abort_takes_back_and_waits_where_asked(place: Place, package: Pac
     ran = await place.run("abort", "one", "--reason", "wrong package", "--wait", "-o", "json")
     assert ran.code == 11, ran.err
     assert ran.document()["status"]["message"] == "aborted by tester: wrong package"
+
+
+async def terminate(client: TaskrollClient, request_id: str) -> None:
+    temporal = await client.temporal.client()
+    handle = temporal.get_workflow_handle(workflow_id(client.settings.namespace, request_id))
+    await handle.terminate(reason="a test")
+
+
+async def test_resume_finishes_an_update_whose_workflow_is_gone(
+    place: Place, package: Package, client: TaskrollClient
+) -> None:
+    await waiting(place, package(1), client)
+    await terminate(client, "one")
+    assert (await place.run("watch", "one")).code == 13
+    ran = await place.run("resume", "one", "--wait", "-o", "json")
+    assert ran.code == 11, ran.err
+    assert "its workflow was terminated" in ran.document()["status"]["message"]
+    assert (await place.run("resume", "one")).code == 5
+
+
+async def test_reconcile_says_what_it_found(place: Place, package: Package, client: TaskrollClient) -> None:
+    await waiting(place, package(1), client)
+    assert (await place.run("reconcile")).out.strip() == "1 under way"
+    await terminate(client, "one")
+    ran = await place.run("reconcile", "-o", "json")
+    assert (ran.code, ran.document()["recovering"]) == (0, ["one"]), ran.err
+
+
+async def test_release_fence_needs_a_reason_and_an_update_that_does_not_go_on(
+    place: Place, package: Package, client: TaskrollClient
+) -> None:
+    await waiting(place, package(1), client)
+    assert (await place.run("release-fence", "one")).code == 2
+    ran = await place.run("release-fence", "one", "--reason", "impatience")
+    assert ran.code == 5
+    assert "taskroll abort one" in ran.err
+    await terminate(client, "one")
+    ran = await place.run("release-fence", "one", "--reason", "repaired by hand", "--wait", "-o", "json")
+    assert ran.code == 13, ran.err
+    status = ran.document()["status"]
+    assert status["outcome"] == "released"
+    assert "fence released by tester: repaired by hand" in status["message"]
 
 
 @pytest.mark.parametrize("command", ["status", "watch", "approve", "reject", "abort", "resume"])

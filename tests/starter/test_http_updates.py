@@ -124,6 +124,8 @@ async def test_decisions(http: httpx.AsyncClient, package: Package) -> None:
             while (await http.get(location)).json()["status"]["phase"] != "awaiting-approval":
                 await asyncio.sleep(0.05)
         assert (await http.post(f"{location}/resume", json={})).status_code == 409
+        assert (await http.post(f"{location}/release-fence", json={"reason": "haste"})).status_code == 409
+        assert (await http.post(f"{location}/release-fence", json={})).status_code == 422
         said = {"by": "jane", "reason": "so be it"}
         answer = await http.post(f"{location}/{decision}", json=said)
         assert answer.status_code == (202 if decision == "abort" else 200), answer.text

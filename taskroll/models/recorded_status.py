@@ -1,7 +1,7 @@
 """The status of an update from its lasting record: what is left when Temporal's history is gone."""
 
-from taskroll.models.record import UpdateRecord
-from taskroll.models.status import UpdateStatus
+from .record import UpdateRecord
+from .status import UpdateStatus
 
 
 def status_of_record(record: UpdateRecord) -> UpdateStatus:
