@@ -1,6 +1,6 @@
 """The one client that both fronts use, CLI and endpoint: neither of them holds logic of its own."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from taskroll.models.request import UpdateRequest
 from taskroll.models.status import Decision
 from taskroll.models.versions import VersionReport
 
+from .adoption import read_adoption
 from .cluster_connection import ClusterConnection
 from .decisions import Decisions
 from .observation import PATIENCE, Observations
@@ -50,6 +51,10 @@ class TaskrollClient:
     async def package_request(self, path: Path, options: DeployOptions) -> PackageRequest:
         """Make a request of a task package on disk. See `read_package_request`."""
         return await read_package_request(self.cluster, self.settings.namespace, path, options)
+
+    async def adoption_request(self, names: Sequence[str], options: DeployOptions) -> UpdateRequest:
+        """Make a request of what is live. See `read_adoption`."""
+        return await read_adoption(self.cluster, self.settings.namespace, names, options)
 
     async def offline_plan(self, request: UpdateRequest, provided: Collection[str] = ()) -> OfflinePlan:
         """What a request would change, without writing anything. See `make_offline_plan`."""

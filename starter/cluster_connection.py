@@ -1,17 +1,19 @@
 """What the starter reads and writes in the cluster, in one namespace. Connected at the first use."""
 
 import asyncio
+from collections.abc import Mapping
 
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import LiveDefinition, list_definitions
+from taskroll.cluster.fence_enforcement import missing_policies
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.records import StoredRecord, list_records, read_record
 from taskroll.cluster.releases import current_release, list_releases
 from taskroll.cluster.requests import read_request, submit_request
-from taskroll.cluster.revisions import missing_revisions, write_definition_revisions
+from taskroll.cluster.revisions import missing_revisions, read_definition_revisions, write_definition_revisions
 from taskroll.models.errors import UnknownUpdate
 from taskroll.models.request import SubmittedRequest, UpdateRequest
-from taskroll_agent.contracts import Release
+from taskroll_agent.contracts import DefinitionContent, Release
 
 from .settings import Settings
 
@@ -45,6 +47,14 @@ class ClusterConnection:
         return await write_definition_revisions(
             cluster, self._settings.namespace, absent, request_id=request.request_id
         )
+
+    async def contents(self, digests: Mapping[str, str]) -> dict[str, DefinitionContent]:
+        """Definitions from their revisions, by definition key → digest."""
+        return await read_definition_revisions(await self._connected(), self._settings.namespace, digests)
+
+    async def missing_policies(self) -> list[str]:
+        """Names of the admission policies that are not installed, or not bound to deny."""
+        return await missing_policies(await self._connected())
 
     async def submit_request(self, request: SubmittedRequest) -> bool:
         """Store a request under its id; False where the same one is stored already.

@@ -20,7 +20,8 @@ class ReleaseLine(BaseModel):
     epoch: int
     request_id: str
     origin: str
-    """``update``, ``rollback``, or ``compensation``: put the former content back for an update that failed."""
+    """``update``, ``rollback``, ``adoption``, or ``compensation``: put the former content back for an update that
+    failed."""
     requested_by: str
     reason: str = ""
     git_commit: str | None = None

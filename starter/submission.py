@@ -230,6 +230,8 @@ def _searchable(names: list[str]) -> list[str]:
 def _aim(request: SubmittedRequest) -> str:
     if request.target_release is not None:
         return f"back to release {request.target_release}"
+    if request.adopt:
+        return f"adopt {len(request.definitions) + len(request.delete)} definitions as they are"
     parts = [f"{len(request.definitions)} definitions"] if request.definitions else []
     parts += [f"{len(request.delete)} deletions"] if request.delete else []
     return ", ".join(parts)

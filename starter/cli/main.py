@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from starter.cli.abort import abort
+from starter.cli.adopt import adopt
 from starter.cli.approve import approve
 from starter.cli.command import with_target
 from starter.cli.deploy import deploy
@@ -52,6 +53,7 @@ def options(
 
 app.command(rich_help_panel=_UPDATE)(deploy)
 app.command(rich_help_panel=_UPDATE)(rollback)
+app.command(rich_help_panel=_UPDATE)(adopt)
 app.command(rich_help_panel=_LOOK)(status)
 app.command(rich_help_panel=_LOOK)(watch)
 app.command(rich_help_panel=_LOOK)(versions)

@@ -14,6 +14,8 @@ from starter.settings import Settings
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.manifests import DEV_FOLDERS, install
+from taskroll.cluster.objects import delete_object, read_object
+from taskroll.cluster.resources import ADMISSION_BINDING
 from taskroll.devstack import StackInfo
 from taskroll.services.configuration_file import parse_services
 from worker.settings import WorkerSettings
@@ -86,6 +88,23 @@ async def idle_client(idle_place: Place) -> AsyncGenerator[TaskrollClient]:
     """A client of a namespace whose task queue nobody polls."""
     async with open_client(idle_place.settings) as opened:
         yield opened
+
+
+@pytest.fixture
+async def without_a_policy(installed: StackInfo) -> AsyncGenerator[str]:
+    """A cluster where one admission policy is not bound; the name of it.
+
+    One that has no parameter: an API server that loses its last binding with one is of no more use (kubernetes issue
+    130887).
+    """
+    name = "taskroll-state"
+    async with await _admin(installed) as cluster:
+        binding = await read_object(cluster, ADMISSION_BINDING, None, name)
+        await delete_object(
+            cluster, ADMISSION_BINDING, None, name, uid=binding.uid, resource_version=binding.resource_version
+        )
+        yield name
+        await install(cluster, "taskroll-starter-tests", folders=("admission",))
 
 
 @pytest.fixture

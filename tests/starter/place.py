@@ -1,10 +1,13 @@
 """A namespace of one test, and the command line that works in it."""
 
 import asyncio
+import base64
 import json
 import secrets
 import signal
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,11 +82,48 @@ class Place:
             "metadata": {"name": name},
             "spec": {"definitionRef": class_name, "config": {}, "executionDescriptorName": "none"},
         }
+        async with self._custom() as custom:
+            await custom.create_namespaced_custom_object(*self._at, "unittaskinstances", body)
+
+    async def put_by_hand(self, folder: Path) -> None:
+        """Create a package's definitions as somebody without taskroll does."""
+        async with open_client(self.settings) as client, self._custom() as custom:
+            found = await client.package_request(folder, DeployOptions("by-hand", "somebody"))
+            for content in found.request.definitions:
+                metadata = {"name": content.name}
+                body = {
+                    "apiVersion": "cornserve.ai/v1",
+                    "kind": content.kind,
+                    "metadata": metadata,
+                    "spec": content.spec,
+                }
+                await custom.create_namespaced_custom_object(*self._at, "taskdefinitions", body)
+
+    async def edit_by_hand(self, name: str, source: str, *, manager: str = "kubectl-edit") -> None:
+        """Change a definition's source as ``kubectl edit`` does."""
+        async with self._custom() as custom:
+            await custom.patch_namespaced_custom_object(
+                *self._at,
+                "taskdefinitions",
+                name,
+                {"spec": {"sourceCode": base64.b64encode(source.encode()).decode()}},
+                field_manager=manager,
+                _content_type="application/merge-patch+json",
+            )
+
+    async def delete_definition(self, name: str) -> None:
+        async with self._custom() as custom:
+            await custom.delete_namespaced_custom_object(*self._at, "taskdefinitions", name)
+
+    @property
+    def _at(self) -> tuple[str, str, str]:
+        return "cornserve.ai", "v1", self.settings.namespace
+
+    @asynccontextmanager
+    async def _custom(self) -> AsyncGenerator[CustomObjectsApi]:
         api = await kube_config.new_client_from_config(str(self.stack.kubeconfig), context="admin")
         try:
-            await CustomObjectsApi(api).create_namespaced_custom_object(
-                "cornserve.ai", "v1", self.settings.namespace, "unittaskinstances", body
-            )
+            yield CustomObjectsApi(api)
         finally:
             await api.close()
 
