@@ -14,6 +14,10 @@ from taskroll.models.versions import VersionReport
 from .adoption import read_adoption
 from .cluster_connection import ClusterConnection
 from .decisions import Decisions
+from .doctor.commands import Commands
+from .doctor.examination import examine
+from .doctor.findings import Diagnosis
+from .doctor.place import Place
 from .observation import PATIENCE, Observations
 from .offline_plan import OfflinePlan, make_offline_plan
 from .package_request import DeployOptions, PackageRequest, read_package_request
@@ -140,6 +144,22 @@ class TaskrollClient:
     async def versions(self) -> VersionReport:
         """Which version each replica runs. See `ask_versions`."""
         return await ask_versions(self.settings, self.temporal)
+
+    async def examine(self, taskroll: Callable[[str], str]) -> Diagnosis:
+        """What is inconsistent, and what mends it. See `starter.doctor.examination.examine`.
+
+        Args:
+            taskroll: Makes a command line of what stands after ``taskroll``.
+        """
+        return await examine(
+            Place(
+                settings=self.settings,
+                cluster=await self.cluster.connection(),
+                temporal=self.temporal,
+                observations=self._observations,
+                commands=Commands(self.settings, taskroll),
+            )
+        )
 
     async def decide(self, request_id: str, wish: DecisionInput) -> Decision:
         """Approve or reject a plan that waits for it. See `Decisions.decide`."""

@@ -32,6 +32,10 @@ class ClusterConnection:
             await self._cluster.close()
             self._cluster = None
 
+    async def connection(self) -> Cluster:
+        """The connection itself, for what is no business of the other methods."""
+        return await self._connected()
+
     async def definitions(self) -> dict[str, LiveDefinition]:
         """The live definitions by key."""
         return await list_definitions(await self._connected(), self._settings.namespace)

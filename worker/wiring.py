@@ -1,9 +1,12 @@
 """The only place where clients are built and activities get what they need."""
 
+import os
+import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Any
 
 from temporalio.client import Client
@@ -146,6 +149,7 @@ def create_worker(
         task_queue=settings.task_queue,
         workflows=WORKFLOWS,
         activities=create_activities(connections),
+        identity=f"taskroll-worker {version('taskroll')} {os.getpid()}@{socket.gethostname()}",
         interceptors=interceptors,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_timeout),

@@ -11,6 +11,7 @@ from starter.cli.approve import approve
 from starter.cli.command import with_target
 from starter.cli.deploy import deploy
 from starter.cli.dev import app as dev
+from starter.cli.doctor import doctor
 from starter.cli.history import history
 from starter.cli.list_updates import list_updates
 from starter.cli.reject import reject
@@ -57,6 +58,7 @@ app.command(rich_help_panel=_UPDATE)(adopt)
 app.command(rich_help_panel=_LOOK)(status)
 app.command(rich_help_panel=_LOOK)(watch)
 app.command(rich_help_panel=_LOOK)(versions)
+app.command(rich_help_panel=_LOOK)(doctor)
 app.command("list", rich_help_panel=_LOOK)(list_updates)
 app.command(rich_help_panel=_LOOK)(history)
 app.command(rich_help_panel=_DECIDE)(approve)

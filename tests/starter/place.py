@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import secrets
 import signal
 import sys
@@ -65,6 +66,24 @@ class Place:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    async def shell(self, command: str) -> Ran:
+        """Run a line in a shell, as somebody who copied it from what ``taskroll`` printed."""
+        temporal = self.stack.components["temporal"].binary.parent
+        path = os.pathsep.join([str(Path(sys.executable).parent), str(temporal), os.environ["PATH"]])
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            command,
+            cwd=ROOT,
+            env={**self.environ, "PATH": path, "USER": "admin"},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return Ran(process.returncode, out.decode(), err.decode())
 
     async def deployed(self, folder: Path, request_id: str = "") -> UpdateView:
         """Deploy a package by the client in this process, for what a test has before it begins; wait for the end."""
@@ -143,3 +162,19 @@ async def interrupt(process: asyncio.subprocess.Process) -> Ran:
     out, err = await process.communicate()
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
+
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """The environment of the command: nothing of the machine's own Temporal or Kubernetes set-up."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL", "TASKROLL", "KUBE"))}
+    ours: dict[str, Any] = {
+        "TASKROLL_NAMESPACE": settings.namespace,
+        "TASKROLL_TASK_QUEUE": settings.task_queue,
+        "TASKROLL_CONTEXT": settings.context,
+        "KUBECONFIG": settings.kubeconfig,
+        "TEMPORAL_ADDRESS": settings.temporal_address,
+        "TASKROLL_BY": "tester",
+        "HOME": "/nonexistent",
+        "COLUMNS": "100",
+    }
+    return {**{k: v for k, v in kept.items() if k not in ("NO_COLOR", "FORCE_COLOR")}, **ours}
