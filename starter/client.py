@@ -28,7 +28,7 @@ from .temporal_connection import TemporalConnection
 from .update_list import UpdateLists, UpdatePage
 from .update_view import UpdateView
 from .validation import validated
-from .version_report import ask_versions
+from .worker_questions import ask_versions
 
 
 class TaskrollClient:

@@ -30,6 +30,7 @@ from activities.revert_release import RevertRelease
 from activities.services_in_reach import ServicesInReach
 from activities.stage_revisions import StageRevisions
 from activities.verify_services import VerifyServices
+from activities.worker_rights import WorkerRights
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.services.agent_calls import AgentCalls
@@ -38,10 +39,11 @@ from taskroll.services.configuration_file import load_services
 from taskroll.services.fleet import Fleet
 from workflows.task_update import TaskUpdateWorkflow
 from workflows.task_versions import TaskVersionsWorkflow
+from workflows.worker_rights import WorkerRightsWorkflow
 
 from .settings import WorkerSettings
 
-WORKFLOWS: Sequence[type] = (TaskUpdateWorkflow, TaskVersionsWorkflow)
+WORKFLOWS: Sequence[type] = (TaskUpdateWorkflow, TaskVersionsWorkflow, WorkerRightsWorkflow)
 
 STICKY_TIMEOUT = timedelta(seconds=3)
 """How long a workflow waits for the worker that last ran it, when that one died; the SDK's default is 10 s."""
@@ -131,6 +133,7 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
         AbortPrepared(services).run,
         FinishUpdate(cluster).run,
         AttestReplicas(cluster, services).run,
+        WorkerRights(cluster).run,
     ]
 
 

@@ -6,13 +6,15 @@ from taskroll.cluster.fence_enforcement import INSTALL, POLICIES, await_enforcem
 from taskroll.cluster.fence_state import FENCE_NAME
 from taskroll.cluster.objects import create_object
 from taskroll.cluster.resources import CONFIG_MAP, UNIT_TASK_INSTANCE
+from taskroll.cluster.rights import Right, may, whoami
 from taskroll.cluster.transport import JsonObject
 from taskroll.models.errors import RefusedByCluster, TamperedState
 
 from .findings import Finding, Remedy, ok
 from .place import Place
-from .self_review import may, whoami
 
+_WRITE_STATE = Right("", CONFIG_MAP.plural, "create")
+_CREATE_INSTANCES = Right("cornserve.ai", UNIT_TASK_INSTANCE.plural, "create")
 STATE_POLICY = "taskroll-state"
 ENFORCED_WITHIN = 2.0
 """Seconds; a fence that stands is enforced some milliseconds after it was raised."""
@@ -37,7 +39,7 @@ async def check_admission(place: Place) -> list[Finding]:
 
 
 async def _tried(place: Place) -> list[str]:
-    if await may(place.cluster, place.namespace, "create", CONFIG_MAP):
+    if await may(place.cluster, place.namespace, _WRITE_STATE):
         return []
     return ["whether they act could not be tried: these credentials may write nothing that they refuse"]
 
@@ -46,7 +48,7 @@ async def _unheeded(place: Place) -> str | None:
     """What the API server lets pass that a policy should refuse; tried in dry runs, as far as these rights go."""
     body: JsonObject = {"metadata": {"name": FENCE_NAME}, "data": {}}
     user = await whoami(place.cluster)
-    if not user.is_taskroll(place.namespace) and await may(place.cluster, place.namespace, "create", CONFIG_MAP):
+    if not user.is_taskroll(place.namespace) and await may(place.cluster, place.namespace, _WRITE_STATE):
         try:
             await create_object(
                 place.cluster, CONFIG_MAP, place.namespace, body, manager="taskroll-probe", dry_run=True
@@ -66,7 +68,7 @@ async def _unheeded(place: Place) -> str | None:
     except TamperedState:
         # Check «fence» tells.
         return None
-    if holders and await may(place.cluster, place.namespace, "create", UNIT_TASK_INSTANCE):
+    if holders and await may(place.cluster, place.namespace, _CREATE_INSTANCES):
         probe = holders[0].probe_class
         if not await await_enforcement(place.cluster, place.namespace, probe, within=ENFORCED_WITHIN):
             return (

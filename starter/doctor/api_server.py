@@ -3,10 +3,10 @@
 import re
 from typing import cast
 
-from taskroll.cluster.bounded import run_bounded
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.errors import Unavailable, UnknownResource
 from taskroll.cluster.fence_state import FENCE_NAME
+from taskroll.cluster.records import RECORD_HEAD_NAME
 from taskroll.cluster.resources import (
     CONFIG_MAP,
     CONTROLLER_REVISION,
@@ -14,27 +14,24 @@ from taskroll.cluster.resources import (
     TASK_DEFINITION,
     TASK_UPDATE,
     UNIT_TASK_INSTANCE,
-    Resource,
 )
+from taskroll.cluster.rights import Right, lacking_rights, whoami
 from taskroll.cluster.transport import Call, JsonObject
 from taskroll_agent.contracts import POINTER_NAME
 
 from .findings import Finding, Remedy, ok
 from .place import Place
-from .self_review import may, whoami
 
 OLDEST = (1, 30)
 """The first Kubernetes whose ValidatingAdmissionPolicy is stable."""
 
-_READ = ("get", "list")
-NEEDED: tuple[tuple[Resource, tuple[str, ...], str], ...] = (
-    (TASK_DEFINITION, _READ, ""),
-    (EXECUTION_DESCRIPTOR, _READ, ""),
-    (UNIT_TASK_INSTANCE, _READ, ""),
-    (TASK_UPDATE, _READ, ""),
-    (CONTROLLER_REVISION, (*_READ, "create"), ""),
-    (CONFIG_MAP, ("get",), POINTER_NAME),
-    (CONFIG_MAP, ("get",), FENCE_NAME),
+NEEDED = (
+    *(Right("cornserve.ai", TASK_DEFINITION.plural, verb) for verb in ("get", "list")),
+    *(Right("cornserve.ai", EXECUTION_DESCRIPTOR.plural, verb) for verb in ("get", "list")),
+    Right("cornserve.ai", UNIT_TASK_INSTANCE.plural, "list"),
+    *(Right("taskroll.dev", TASK_UPDATE.plural, verb) for verb in ("get", "list")),
+    *(Right("apps", CONTROLLER_REVISION.plural, verb) for verb in ("get", "list", "create")),
+    *(Right("", CONFIG_MAP.plural, "get", name) for name in (POINTER_NAME, FENCE_NAME, RECORD_HEAD_NAME)),
 )
 """What the deploy tool does with its user's rights; a part of the role ``taskroll-developer``."""
 
@@ -85,19 +82,8 @@ async def _served(cluster: Cluster, api_version: str) -> set[str]:
 
 async def check_rights(place: Place) -> list[Finding]:
     """Whether these credentials may do what the deploy tool does."""
-    asked = [(resource, verb, name) for resource, verbs, name in NEEDED for verb in verbs]
-
-    async def one(each: tuple[Resource, str, str]) -> bool:
-        resource, verb, name = each
-        return await may(place.cluster, place.namespace, verb, resource, name)
-
-    allowed = await run_bounded(asked, one)
     user = (await whoami(place.cluster)).name
-    denied = [
-        f"{verb} {resource.plural}" + (f"/{name}" if name else "")
-        for (resource, verb, name), is_allowed in zip(asked, allowed, strict=True)
-        if not is_allowed
-    ]
+    denied = [str(right) for right in await lacking_rights(place.cluster, place.namespace, NEEDED)]
     if not denied:
         return [ok("rights", f"{user} may do what the deploy tool does")]
     role = "--role taskroll-developer --user " + f"'{user}'"

@@ -9,7 +9,7 @@ from .findings import Diagnosis, Finding
 from .place import Place, found
 from .records import check_records
 from .release import check_release
-from .running import check_instances, check_replicas
+from .running import check_instances, check_replicas, check_worker_rights
 from .temporal import check_temporal
 from .updates import check_updates
 
@@ -32,6 +32,7 @@ async def examine(place: Place) -> Diagnosis:
             found("release", check_release(place)),
             found("updates", check_updates(place)),
             found("definitions", check_drift(place)),
+            found("worker-rights", check_worker_rights(place)),
             found("replicas", check_replicas(place)),
             found("instances", check_instances(place)),
             found("records", check_records(place)),

@@ -18,6 +18,7 @@ CheckName = Literal[
     "updates",
     "definitions",
     "module-sources",
+    "worker-rights",
     "replicas",
     "instances",
     "records",

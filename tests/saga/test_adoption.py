@@ -16,11 +16,11 @@ from .world import QUICK, World
 ENCODER, WRITER, SKETCH = "TaskDefinition/encoder-task", "TaskDefinition/writer-task", "TaskDefinition/sketch-task"
 
 
-async def by_hand(world: World) -> None:
+async def by_hand(world: World, **annotations: str) -> None:
     """The library as an earlier taskroll left it, or somebody without: with a label, and a commit."""
     for content in library(1):
         await world.create_definition(
-            content, labels={"team": "ml"}, annotations={"taskroll.dev/git-commit": "0123456789abcdef"}
+            content, labels={"team": "ml"}, annotations={"taskroll.dev/git-commit": "0123456789abcdef", **annotations}
         )
 
 
@@ -43,7 +43,8 @@ async def released(world: World) -> dict[str, str]:
 
 
 async def test_the_first_release_is_what_is_live(world: World) -> None:
-    await by_hand(world)
+    # A list of an earlier taskroll's labels, one of which somebody took away: a write would shorten it.
+    await by_hand(world, **{"taskroll.dev/managed-metadata": '{"annotations":[],"labels":["gone","team"]}'})
     before = await written(world)
     view = await adopt(world)
     assert (view.status.outcome, view.status.epoch) == ("completed", 1), view.status.message

@@ -365,6 +365,22 @@ async def test_a_developer_sees_which_rights_are_missing(scene: Scene) -> None:
     assert finding(await scene.place.run("doctor", "-o", "json", **as_developer), "rights")["state"] == "ok"
 
 
+async def test_a_worker_that_lacks_rights(scene: Scene) -> None:
+    ran = await scene.place.run("doctor", "-o", "json")
+    assert finding(ran, "worker-rights")["state"] == "ok"
+    role = {"rules": [{"apiGroups": ["taskroll.dev"], "resources": ["taskupdates"], "verbs": ["get"]}]}
+    await RbacAuthorizationV1Api(scene.api).patch_namespaced_role(
+        "taskroll-worker", scene.namespace, role, _content_type="application/merge-patch+json"
+    )
+    ran = await scene.place.run("doctor", "-o", "json")
+    assert ran.code == 16, ran.out
+    lacking = finding(ran, "worker-rights", "problem")["details"]
+    assert {"create controllerrevisions", "update configmaps/taskroll-release", "list pods"} <= set(lacking)
+    assert "get taskupdates" not in lacking
+    # It may not read the pointer either, and says so.
+    assert "taskroll-release" in finding(ran, "replicas", "skipped")["message"]
+
+
 async def test_a_head_of_the_records_that_cannot_be_read(scene: Scene) -> None:
     await nothing(scene)
     await scene.patch_state("taskroll-record-head", {"record.json": "{"})
