@@ -134,7 +134,7 @@ class TaskrollClient:
         raise AssertionError("a watch ends with a view that is over")
 
     async def list_updates(self, limit: int = 50, cursor: str | None = None) -> UpdatePage:
-        """The updates of the namespace, the latest start first. See `UpdateLists.page`."""
+        """The updates of the namespace, the latest first. See `UpdateLists.page`."""
         return await self._lists.page(limit, cursor)
 
     async def history(self, limit: int | None = None) -> list[ReleaseLine]:

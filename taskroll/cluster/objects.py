@@ -9,7 +9,7 @@ from typing import Any, cast
 from .connection import Cluster
 from .errors import Expired, NotFound
 from .resources import Resource
-from .transport import APPLY, METADATA_ONLY, Call, JsonObject
+from .transport import APPLY, JSON, METADATA_LIST, METADATA_ONLY, Call, JsonObject
 
 # Definitions carry whole modules, 20 to 40 KB each: a page stays under some 10 MB.
 PAGE = 250
@@ -118,12 +118,17 @@ async def find_object(
 
 
 async def list_objects(
-    cluster: Cluster, resource: Resource, namespace: str | None, *, labels: Mapping[str, str] | None = None
+    cluster: Cluster,
+    resource: Resource,
+    namespace: str | None,
+    *,
+    labels: Mapping[str, str] | None = None,
+    metadata_only: bool = False,
 ) -> list[KubeObject]:
     """Read all objects that have these labels, in pages that together are one consistent state."""
     for attempt in range(_LIST_ATTEMPTS):
         try:
-            return await _list_pages(cluster, resource, namespace, labels or {})
+            return await _list_pages(cluster, resource, namespace, labels or {}, metadata_only)
         except Expired:
             # etcd dropped the state of the first page (after 5 minutes by default): begin again.
             if attempt == _LIST_ATTEMPTS - 1:
@@ -132,14 +137,15 @@ async def list_objects(
 
 
 async def _list_pages(
-    cluster: Cluster, resource: Resource, namespace: str | None, labels: Mapping[str, str]
+    cluster: Cluster, resource: Resource, namespace: str | None, labels: Mapping[str, str], metadata_only: bool
 ) -> list[KubeObject]:
     found: list[KubeObject] = []
     query = {"limit": str(PAGE)}
     if labels:
         query["labelSelector"] = ",".join(f"{name}={value}" for name, value in labels.items())
+    accept = METADATA_LIST if metadata_only else JSON
     while True:
-        page = await cluster.send(Call("list", resource.path(namespace), resource.kind, query=query))
+        page = await cluster.send(Call("list", resource.path(namespace), resource.kind, query=query, accept=accept))
         found += [KubeObject(item) for item in cast("list[JsonObject]", page.get("items") or [])]
         token = str(cast(JsonObject, page.get("metadata") or {}).get("continue") or "")
         if not token:

@@ -17,6 +17,7 @@ Verb = Literal["read", "list", "create", "replace", "apply", "delete"]
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 _METHODS: dict[Verb, str] = {
     "read": "GET",
