@@ -22,6 +22,7 @@ from .observation import PATIENCE, Observations
 from .offline_plan import OfflinePlan, make_offline_plan
 from .package_request import DeployOptions, PackageRequest, read_package_request
 from .release_history import ReleaseLine, read_history
+from .retention import Pruned, prune
 from .settings import Settings
 from .submission import Submission, Submissions
 from .temporal_connection import TemporalConnection
@@ -144,6 +145,11 @@ class TaskrollClient:
     async def versions(self) -> VersionReport:
         """Which version each replica runs. See `ask_versions`."""
         return await ask_versions(self.settings, self.temporal)
+
+    async def prune(self, keep: int, *, older_than: float, dry_run: bool = False) -> Pruned:
+        """Take away stored sources that nothing needs. See `starter.retention.prune`."""
+        cluster = await self.cluster.connection()
+        return await prune(cluster, self.settings.namespace, keep, older_than=older_than, dry_run=dry_run)
 
     async def examine(self, taskroll: Callable[[str], str]) -> Diagnosis:
         """What is inconsistent, and what mends it. See `starter.doctor.examination.examine`.

@@ -53,6 +53,10 @@ class ClusterConnection:
             cluster, self._settings.namespace, absent, request_id=request.request_id
         )
 
+    async def missing_revisions(self, digests: Mapping[str, str]) -> list[str]:
+        """Which of these definitions (key → digest) are not stored."""
+        return await missing_revisions(await self._connected(), self._settings.namespace, digests)
+
     async def contents(self, digests: Mapping[str, str]) -> dict[str, DefinitionContent]:
         """Definitions from their revisions, by definition key → digest."""
         return await read_definition_revisions(await self._connected(), self._settings.namespace, digests)

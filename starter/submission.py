@@ -20,7 +20,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.cluster.managed_metadata import check_reserved
-from taskroll.models.errors import InvalidRequest, RequestConflict, ServiceUnavailable
+from taskroll.models.errors import InvalidRequest, RequestConflict, ServiceUnavailable, UnknownRelease
 from taskroll.models.names import workflow_id
 from taskroll.models.request import SubmittedRequest, UpdateInput, UpdateRequest
 from taskroll.models.status import UpdateStatus
@@ -112,9 +112,17 @@ class Submissions:
         """The release that a rollback goes back to: the one asked for, or the last good one of other content.
 
         Raises:
-            UnknownRelease: naming those that may be chosen.
+            UnknownRelease: naming those that may be chosen; or its sources were pruned.
         """
-        return rollback_target(await self.restorable(), epoch)
+        known = await self.restorable()
+        target = rollback_target(known, epoch)
+        release = next(each for each in known.releases if each.epoch == target)
+        if pruned := await self._cluster.missing_revisions(release.digests()):
+            raise UnknownRelease(
+                f"release {target} cannot be brought back: the sources of {', '.join(pruned[:5])} are no longer "
+                "stored, pruned or lost; deploy them from where they come from, or choose a newer release"
+            )
+        return target
 
     async def restorable(self) -> Restorable:
         """The releases of the namespace, and which of them a rollback may go back to."""

@@ -14,6 +14,7 @@ from starter.cli.dev import app as dev
 from starter.cli.doctor import doctor
 from starter.cli.history import history
 from starter.cli.list_updates import list_updates
+from starter.cli.prune import prune
 from starter.cli.reject import reject
 from starter.cli.resume import resume
 from starter.cli.rollback import rollback
@@ -55,6 +56,7 @@ def options(
 app.command(rich_help_panel=_UPDATE)(deploy)
 app.command(rich_help_panel=_UPDATE)(rollback)
 app.command(rich_help_panel=_UPDATE)(adopt)
+app.command(rich_help_panel=_UPDATE)(prune)
 app.command(rich_help_panel=_LOOK)(status)
 app.command(rich_help_panel=_LOOK)(watch)
 app.command(rich_help_panel=_LOOK)(versions)
