@@ -114,13 +114,18 @@ async def forge_revision(scene: Scene) -> None:
     await apps.create_namespaced_controller_revision(scene.namespace, forged)
 
 
-async def edit_pointer(scene: Scene) -> None:
+async def two_releases(scene: Scene) -> None:
     await nothing(scene)
+    await scene.place.deployed(scene.package(2, tasks=("Echo", "Shout")))
+
+
+async def edit_pointer(scene: Scene) -> None:
+    await two_releases(scene)
     await scene.patch_state(POINTER_NAME, {"epoch": "9", "by": "hand"})
 
 
 async def delete_pointer(scene: Scene) -> None:
-    await nothing(scene)
+    await two_releases(scene)
     await CoreV1Api(scene.around).delete_namespaced_config_map(POINTER_NAME, scene.namespace)
 
 
