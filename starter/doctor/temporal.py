@@ -7,10 +7,10 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.common import SearchAttributeIndexedValueType
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from starter.temporal_connection import RPC_TIMEOUT
-from taskroll.models.errors import InvalidRequest, ServiceUnavailable
+from taskroll.models.errors import InvalidRequest, ServiceUnavailable, TaskrollError
 from workflows.search_attributes import ALL
 
 from .findings import Finding, Remedy, ok
@@ -35,9 +35,18 @@ async def check_temporal(place: Place) -> list[Finding]:
                 DescribeNamespaceRequest(namespace=client.namespace), timeout=RPC_TIMEOUT
             )
     except (ServiceUnavailable, InvalidRequest) as error:
-        return [Finding(check="temporal", state="problem", message=error.message)]
+        return [Finding(check="temporal", state="problem", message=error.message, remedies=_namespace(place, error))]
     answers = ok("temporal", f"{connection.address} answers, namespace {client.namespace!r}")
     return [answers, await _search_attributes(place), await _workers(place)]
+
+
+def _namespace(place: Place, error: TaskrollError) -> list[Remedy]:
+    """The command that makes the namespace, where it is what Temporal lacks."""
+    cause = error.__cause__
+    if not isinstance(cause, RPCError) or cause.status != RPCStatusCode.NOT_FOUND:
+        return []
+    where = f"--address {place.temporal.address} --namespace {place.temporal.namespace}"
+    return [Remedy(purpose="make the namespace", command=f"temporal operator namespace create {where}")]
 
 
 async def _search_attributes(place: Place) -> Finding:
