@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
-from taskroll.cluster.releases import read_pointer
+from taskroll.cluster.definitions import list_definitions
+from taskroll.cluster.releases import read_pointer, release_of
+from taskroll.models.errors import TamperedState
 from taskroll.models.versions import ReplicaVersion, VersionReport
 from taskroll.services.attest import attest_all
 from taskroll.services.deadline import Deadline
 from taskroll.services.replica import Replica, ReplicaProblem
-from taskroll_agent.contracts import Attestation
+from taskroll_agent.contracts import Attestation, ReleasePointer
 
 from .services_in_reach import ServicesInReach
 
@@ -27,6 +29,7 @@ class AttestReplicas:
     async def run(self, namespace: str) -> VersionReport:
         """Report what each replica attests. One that does not answer is in the report, with the reason."""
         pointer = await read_pointer(self.cluster, namespace)
+        released, live = await self._definitions(namespace, pointer)
         attested = await attest_all(self.services.fleet, namespace, Deadline.after(BUDGET))
         return VersionReport(
             namespace=namespace,
@@ -34,6 +37,23 @@ class AttestReplicas:
             content_digest=pointer.content_digest if pointer else None,
             replicas=[_version(replica, answer) for replica, answer in attested.replicas],
             contents=attested.contents,
+            missing=attested.missing,
+            released=released,
+            live=live,
+        )
+
+    async def _definitions(
+        self, namespace: str, pointer: ReleasePointer | None
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Digests as released and as live; neither where the release cannot be read, since all would differ from it."""
+        try:
+            release = await release_of(self.cluster, namespace, pointer) if pointer else None
+        except TamperedState:
+            return {}, {}
+        live = await list_definitions(self.cluster, namespace)
+        return (
+            release.digests() if release else {},
+            {key: definition.entry.digest for key, definition in live.items()},
         )
 
 

@@ -9,7 +9,7 @@ from temporalio import activity
 from taskroll.cluster.apply_change import dry_run_changes
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.errors import NotFound
-from taskroll.cluster.fence_enforcement import INSTALL, missing_policies
+from taskroll.cluster.fence_enforcement import INSTALL, in_words, missing_policies
 from taskroll.cluster.plans import read_plan, write_plan
 from taskroll.cluster.records import open_record
 from taskroll.cluster.releases import current_release, find_release
@@ -23,6 +23,7 @@ from taskroll.models.record import RecordedChange, UpdateRecord
 from taskroll.models.request import SubmittedRequest
 from taskroll.models.steps import PlanInput
 from taskroll.planning import (
+    adopted_entries,
     changed_keys,
     contents_after,
     extent_of,
@@ -74,10 +75,13 @@ class PlanUpdate:
         live = await read_live_state(self.cluster, step.namespace)
         current = await current_release(self.cluster, step.namespace)
         known = current.definitions if current else {}
-        wanted = wanted_entries(request, known, await self._target(request))
+        if request.adopt:
+            wanted = adopted_entries(request, live.entries, known)
+        else:
+            wanted = wanted_entries(request, known, await self._target(request))
         keys = changed_keys(wanted, live.entries, known, exactly=request.target_release is not None)
         contents = await self._contents(step.namespace, keys, wanted, live.entries, known)
-        changes = make_changes(keys, wanted, contents, live)
+        changes = make_changes(keys, wanted, contents, live, adopt=request.adopt)
         after = contents_after(live.contents, changes, contents)
         extent = await asyncio.to_thread(extent_of, changes, live.contents, after)
         unfenced = await self._unfenced(request) if changes else []
@@ -95,7 +99,7 @@ class PlanUpdate:
             task_classes=extent.task_classes,
             services=await self.services.extents(step.namespace),
             instances=await list_instances(self.cluster, step.namespace, set(extent.task_classes)),
-            warnings=[*foreign_edits(keys, live.entries, known), *warnings],
+            warnings=[*([] if request.adopt else foreign_edits(keys, live.entries, known)), *warnings],
         )
         await dry_run_changes(self.cluster, step.namespace, plan.written(), contents, request_id=step.request_id)
         return plan
@@ -111,13 +115,12 @@ class PlanUpdate:
         missing = await missing_policies(self.cluster)
         if not missing:
             return []
-        lacking = f"admission policies are not installed, or not bound to deny: {', '.join(missing)}"
         if request.policy.fence == "required":
             raise FenceNotEnforced(
-                f"{lacking}. Nothing would keep new instances and foreign edits out during the update. Install them "
-                f"({INSTALL}), or do without: --fence best-effort"
+                f"{in_words(missing)}. Nothing would keep new instances and foreign edits out during the update. "
+                f"Install them ({INSTALL}), or do without: --fence best-effort"
             )
-        return [f"the API server does not enforce the whole fence: {lacking}; {INSTALL}"]
+        return [f"the API server does not enforce the whole fence: {in_words(missing)}; {INSTALL}"]
 
     async def _contents(
         self,

@@ -29,15 +29,17 @@ class RestoreDefinitions:
         async with running("restore-definitions", step) as progress:
             await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
+            # What is adopted was never written: who edits it meanwhile is in nobody's way.
+            ours = [change for change in plan.changes if change.action != "adopt"]
             former = await read_definition_revisions(
                 self.cluster,
                 step.namespace,
-                {str(change.key): change.former.digest for change in plan.changes if change.former is not None},
+                {str(change.key): change.former.digest for change in ours if change.former is not None},
             )
             outcomes = await restore_changes(
                 self.cluster,
                 step.namespace,
-                plan.written(),
+                [change for change in plan.written() if change.action != "adopt"],
                 former,
                 request_id=step.request_id,
                 recovery=step.recovery,
@@ -47,5 +49,5 @@ class RestoreDefinitions:
             if restored:
                 # Its resourceVersions grow with each write, so the platform's pointer has to follow, not to go back.
                 await advance_tasklib_version(self.cluster, step.namespace, request_id=step.request_id)
-            different = await not_as_before(self.cluster, step.namespace, plan.changes)
+            different = await not_as_before(self.cluster, step.namespace, ours)
             return RestoreResult(restored=restored, byte_for_byte=not different)

@@ -1,6 +1,6 @@
 """The one client that both fronts use, CLI and endpoint: neither of them holds logic of its own."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,20 +12,26 @@ from taskroll.models.request import UpdateRequest
 from taskroll.models.status import Decision
 from taskroll.models.versions import VersionReport
 
+from .adoption import read_adoption
 from .cluster_connection import ClusterConnection
 from .decisions import Decisions
+from .doctor.commands import Commands
+from .doctor.examination import examine
+from .doctor.findings import Diagnosis
+from .doctor.place import Place
 from .observation import PATIENCE, Observations
 from .offline_plan import OfflinePlan, make_offline_plan
 from .package_request import DeployOptions, PackageRequest, read_package_request
 from .reconciliation import reconcile_now
 from .release_history import ReleaseLine, read_history
+from .retention import Pruned, prune
 from .settings import Settings
 from .submission import Submission, Submissions
 from .temporal_connection import TemporalConnection
 from .update_list import UpdateLists, UpdatePage
 from .update_view import UpdateView
 from .validation import validated
-from .version_report import ask_versions
+from .worker_questions import ask_versions
 
 
 class TaskrollClient:
@@ -52,6 +58,10 @@ class TaskrollClient:
     async def package_request(self, path: Path, options: DeployOptions) -> PackageRequest:
         """Make a request of a task package on disk. See `read_package_request`."""
         return await read_package_request(self.cluster, self.settings.namespace, path, options)
+
+    async def adoption_request(self, names: Sequence[str], options: DeployOptions) -> UpdateRequest:
+        """Make a request of what is live. See `read_adoption`."""
+        return await read_adoption(self.cluster, self.settings.namespace, names, options)
 
     async def offline_plan(self, request: UpdateRequest, provided: Collection[str] = ()) -> OfflinePlan:
         """What a request would change, without writing anything. See `make_offline_plan`."""
@@ -127,7 +137,7 @@ class TaskrollClient:
         raise AssertionError("a watch ends with a view that is over")
 
     async def list_updates(self, limit: int = 50, cursor: str | None = None) -> UpdatePage:
-        """The updates of the namespace, the latest start first. See `UpdateLists.page`."""
+        """The updates of the namespace, the latest first. See `UpdateLists.page`."""
         return await self._lists.page(limit, cursor)
 
     async def history(self, limit: int | None = None) -> list[ReleaseLine]:
@@ -137,6 +147,27 @@ class TaskrollClient:
     async def versions(self) -> VersionReport:
         """Which version each replica runs. See `ask_versions`."""
         return await ask_versions(self.settings, self.temporal)
+
+    async def prune(self, keep: int, *, older_than: float, dry_run: bool = False) -> Pruned:
+        """Take away stored sources that nothing needs. See `starter.retention.prune`."""
+        cluster = await self.cluster.connection()
+        return await prune(cluster, self.settings.namespace, keep, older_than=older_than, dry_run=dry_run)
+
+    async def examine(self, taskroll: Callable[[str], str]) -> Diagnosis:
+        """What is inconsistent, and what mends it. See `starter.doctor.examination.examine`.
+
+        Args:
+            taskroll: Makes a command line of what stands after ``taskroll``.
+        """
+        return await examine(
+            Place(
+                settings=self.settings,
+                cluster=await self.cluster.connection(),
+                temporal=self.temporal,
+                observations=self._observations,
+                commands=Commands(self.settings, taskroll),
+            )
+        )
 
     async def decide(self, request_id: str, wish: DecisionInput) -> Decision:
         """Approve or reject a plan that waits for it. See `Decisions.decide`."""

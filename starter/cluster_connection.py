@@ -1,17 +1,20 @@
 """What the starter reads and writes in the cluster, in one namespace. Connected at the first use."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import LiveDefinition, list_definitions
+from taskroll.cluster.fence_enforcement import missing_policies
 from taskroll.cluster.kubeconfig import ClusterSettings
-from taskroll.cluster.records import StoredRecord, list_records, read_record
-from taskroll.cluster.releases import current_release, list_releases
+from taskroll.cluster.records import StoredRecord, find_records, list_record_names, read_record
+from taskroll.cluster.releases import current_release, list_releases, walk_releases
 from taskroll.cluster.requests import read_request, submit_request
-from taskroll.cluster.revisions import missing_revisions, write_definition_revisions
+from taskroll.cluster.revisions import missing_revisions, read_definition_revisions, write_definition_revisions
 from taskroll.models.errors import UnknownUpdate
 from taskroll.models.request import SubmittedRequest, UpdateRequest
-from taskroll_agent.contracts import Release
+from taskroll_agent.contracts import DefinitionContent, Release
 
 from .settings import Settings
 
@@ -30,6 +33,10 @@ class ClusterConnection:
             await self._cluster.close()
             self._cluster = None
 
+    async def connection(self) -> Cluster:
+        """The connection itself, for what is no business of the other methods."""
+        return await self._connected()
+
     async def definitions(self) -> dict[str, LiveDefinition]:
         """The live definitions by key."""
         return await list_definitions(await self._connected(), self._settings.namespace)
@@ -45,6 +52,18 @@ class ClusterConnection:
         return await write_definition_revisions(
             cluster, self._settings.namespace, absent, request_id=request.request_id
         )
+
+    async def missing_revisions(self, digests: Mapping[str, str]) -> list[str]:
+        """Which of these definitions (key → digest) are not stored."""
+        return await missing_revisions(await self._connected(), self._settings.namespace, digests)
+
+    async def contents(self, digests: Mapping[str, str]) -> dict[str, DefinitionContent]:
+        """Definitions from their revisions, by definition key → digest."""
+        return await read_definition_revisions(await self._connected(), self._settings.namespace, digests)
+
+    async def missing_policies(self) -> list[str]:
+        """Names of the admission policies that are not installed, or not bound to deny."""
+        return await missing_policies(await self._connected())
 
     async def submit_request(self, request: SubmittedRequest) -> bool:
         """Store a request under its id; False where the same one is stored already.
@@ -68,9 +87,13 @@ class ClusterConnection:
         except UnknownUpdate:
             return None
 
-    async def records(self) -> list[StoredRecord]:
-        """All records, the latest start first."""
-        return await list_records(await self._connected(), self._settings.namespace)
+    async def record_names(self) -> list[tuple[datetime, str]]:
+        """When each record was opened, to the second, and its request id; the newest first."""
+        return await list_record_names(await self._connected(), self._settings.namespace)
+
+    async def records(self, request_ids: Sequence[str]) -> list[StoredRecord]:
+        """Those of these records that are there, in the order of the ids."""
+        return await find_records(await self._connected(), self._settings.namespace, request_ids)
 
     async def current_release(self) -> Release | None:
         """The release that the services should run; None before the first."""
@@ -79,6 +102,15 @@ class ClusterConnection:
     async def releases(self) -> list[Release]:
         """All releases that were ever current, newest first."""
         return await list_releases(await self._connected(), self._settings.namespace)
+
+    async def latest_releases(self, limit: int) -> list[Release]:
+        """The newest of the releases that were ever current, so many of them; one read each."""
+        found: list[Release] = []
+        async for release in walk_releases(await self._connected(), self._settings.namespace):
+            found.append(release)
+            if len(found) == limit:
+                break
+        return found
 
     async def _connected(self) -> Cluster:
         async with self._connecting:

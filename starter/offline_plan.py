@@ -9,11 +9,13 @@ from collections.abc import Collection
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from taskroll.cluster.fence_enforcement import INSTALL, in_words
 from taskroll.models.errors import InvalidRequest
 from taskroll.models.plan import Action
 from taskroll.models.request import UpdateRequest
 from taskroll.planning import (
     LiveState,
+    adopted_entries,
     changed_keys,
     contents_after,
     extent_of,
@@ -58,9 +60,16 @@ class OfflinePlan(BaseModel):
     """Definitions of the request that are live as they are."""
     closure: list[str]
     """Keys of the definitions that change or import what changes: they would be fenced."""
+    leaves_out: list[str] = Field(default_factory=list[str])
+    """Keys of definitions that are gone already, and that the next release would not have."""
     task_classes: list[str]
     """Task classes of the closure: no instance of them may live while the update goes on."""
     warnings: list[str] = Field(default_factory=list[str])
+
+    @property
+    def is_empty(self) -> bool:
+        """True where the update would end as «no change»."""
+        return not (self.changes or self.leaves_out)
 
 
 async def make_offline_plan(
@@ -86,24 +95,37 @@ async def make_offline_plan(
     )
     current = await cluster.current_release()
     released = dict(current.definitions) if current else {}
-    return await asyncio.to_thread(_plan, request, live, released, provided)
+    plan = await asyncio.to_thread(_plan, request, live, released, provided)
+    if plan.is_empty:
+        return plan
+    return plan.model_copy(update={"warnings": [*await _unfenced(cluster, request), *plan.warnings]})
+
+
+async def _unfenced(cluster: ClusterConnection, request: UpdateRequest) -> list[str]:
+    missing = await cluster.missing_policies()
+    if not missing:
+        return []
+    if request.policy.fence == "required":
+        return [f"the update would be rejected: {in_words(missing)}. Install them: {INSTALL}; or --fence best-effort"]
+    return [f"the API server would not enforce the whole fence: {in_words(missing)}; {INSTALL}"]
 
 
 def _plan(
     request: UpdateRequest, live: LiveState, released: dict[str, ReleaseEntry], provided: Collection[str]
 ) -> OfflinePlan:
-    wanted = wanted_entries(request.submitted(), {}, None)
+    submitted = request.submitted()
+    wanted = (
+        adopted_entries(submitted, live.entries, released) if request.adopt else wanted_entries(submitted, {}, None)
+    )
     contents = {str(content.key): content for content in request.definitions}
-    keys = [
-        key
-        for key in changed_keys(wanted, live.entries, released, exactly=False)
-        # A deletion of what somebody has deleted already concerns the release alone: there is nothing to show of it.
-        if key in contents or key in live.contents
-    ]
-    changes = make_changes(keys, wanted, contents, live)
+    differing = changed_keys(wanted, live.entries, released, exactly=False)
+    # A deletion of what somebody has deleted already concerns the release alone.
+    keys = [key for key in differing if key in contents or key in live.contents]
+    changes = make_changes(keys, wanted, contents, live, adopt=request.adopt)
     after = contents_after(live.contents, changes, contents)
     extent = extent_of(changes, live.contents, after)
-    warnings = [*foreign_edits(keys, live.entries, released), *refuse_bad_sources(after, extent, provided)]
+    edits = [] if request.adopt else foreign_edits(keys, live.entries, released)
+    warnings = [*edits, *refuse_bad_sources(after, extent, provided)]
     shown: set[str] = set()
     planned: list[PlannedChange] = []
     for change in changes:
@@ -125,8 +147,9 @@ def _plan(
     return OfflinePlan(
         namespace=request.namespace,
         changes=planned,
-        unchanged=len(wanted) - len(changes),
+        unchanged=len(wanted) - len(differing),
         closure=extent.closure,
+        leaves_out=[key for key in differing if key not in keys],
         task_classes=extent.task_classes,
         warnings=warnings,
     )

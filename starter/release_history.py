@@ -20,7 +20,8 @@ class ReleaseLine(BaseModel):
     epoch: int
     request_id: str
     origin: str
-    """``update``, ``rollback``, or ``compensation``: put the former content back for an update that failed."""
+    """``update``, ``rollback``, ``adoption``, or ``compensation``: put the former content back for an update that
+    failed."""
     requested_by: str
     reason: str = ""
     git_commit: str | None = None
@@ -40,11 +41,13 @@ async def read_history(cluster: ClusterConnection, limit: int | None = None) -> 
     """Every release that was ever current, newest first. Needs no Temporal.
 
     Args:
-        limit: How many; None for all.
+        limit: How many, and then no more are read: what took a release back is newer than it. None for all.
     """
-    known = Restorable.of(await cluster.releases())
-    records = {stored.record.request_id: stored.record for stored in await cluster.records()}
-    return [_line(release, known, records.get(release.request_id)) for release in known.releases[:limit]]
+    releases = await cluster.releases() if limit is None else await cluster.latest_releases(limit)
+    known = Restorable.of(releases)
+    request_ids = list(dict.fromkeys(release.request_id for release in releases))
+    records = {stored.record.request_id: stored.record for stored in await cluster.records(request_ids)}
+    return [_line(release, known, records.get(release.request_id)) for release in releases]
 
 
 def _line(release: Release, known: Restorable, record: UpdateRecord | None) -> ReleaseLine:

@@ -20,7 +20,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.cluster.managed_metadata import check_reserved
-from taskroll.models.errors import InvalidRequest, RequestConflict, ServiceUnavailable
+from taskroll.models.errors import InvalidRequest, RequestConflict, ServiceUnavailable, UnknownRelease
 from taskroll.models.names import workflow_id
 from taskroll.models.recorded_status import status_of_record
 from taskroll.models.request import SubmittedRequest, UpdateInput, UpdateRequest
@@ -112,9 +112,17 @@ class Submissions:
         """The release that a rollback goes back to: the one asked for, or the last good one of other content.
 
         Raises:
-            UnknownRelease: naming those that may be chosen.
+            UnknownRelease: naming those that may be chosen; or its sources were pruned.
         """
-        return rollback_target(await self.restorable(), epoch)
+        known = await self.restorable()
+        target = rollback_target(known, epoch)
+        release = next(each for each in known.releases if each.epoch == target)
+        if pruned := await self._cluster.missing_revisions(release.digests()):
+            raise UnknownRelease(
+                f"release {target} cannot be brought back: the sources of {', '.join(pruned[:5])} are no longer "
+                "stored, pruned or lost; deploy them from where they come from, or choose a newer release"
+            )
+        return target
 
     async def restorable(self) -> Restorable:
         """The releases of the namespace, and which of them a rollback may go back to."""
@@ -230,6 +238,8 @@ def _searchable(names: list[str]) -> list[str]:
 def _aim(request: SubmittedRequest) -> str:
     if request.target_release is not None:
         return f"back to release {request.target_release}"
+    if request.adopt:
+        return f"adopt {len(request.definitions) + len(request.delete)} definitions as they are"
     parts = [f"{len(request.definitions)} definitions"] if request.definitions else []
     parts += [f"{len(request.delete)} deletions"] if request.delete else []
     return ", ".join(parts)

@@ -127,7 +127,11 @@ class TemporalConnection:
         )
 
     async def last_poll(self) -> datetime | None:
-        """When a worker last asked the task queue for workflow tasks; None where none did in the last minutes.
+        """When a worker last asked the task queue for workflow tasks; None where none did in the last minutes."""
+        return max((await self.pollers()).values(), default=None)
+
+    async def pollers(self) -> dict[str, datetime]:
+        """Who asked the task queue for workflow tasks in the last minutes, and when last, by the worker's identity.
 
         Temporal remembers a worker for five minutes, and one that waits for work asks about once a minute: a time of
         some seconds ago does not prove that the worker lives.
@@ -142,8 +146,7 @@ class TemporalConnection:
                 ),
                 timeout=RPC_TIMEOUT,
             )
-        polls = [poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers]
-        return max(polls, default=None)
+        return {poller.identity: poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers}
 
 
 def _root_cause(error: BaseException) -> str:

@@ -43,7 +43,7 @@ class UpdateLine(BaseModel):
 
 
 class UpdatePage(BaseModel):
-    """A part of the list, the latest start first."""
+    """A part of the list, the latest first."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,10 +63,11 @@ class UpdateLists:
         self._cluster = cluster
 
     async def page(self, limit: int = 50, cursor: str | None = None) -> UpdatePage:
-        """One page of the list. Reads all records of the namespace for it.
+        """One page of the list, and of the records no more than are on it.
 
-        The records are the truth. Temporal adds what has just begun and has no record yet; where it is away, `notice`
-        says so.
+        The order is that in which the records were opened, to the second; within one second that of the names. The
+        records are the truth. Temporal adds what has just begun and has no record yet; where it is away, `notice` says
+        so.
 
         Args:
             limit: 1 to 500.
@@ -79,20 +80,23 @@ class UpdateLists:
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidRequest(f"limit: {limit} is not between 1 and {MAX_LIMIT}")
         after = _read_cursor(cursor) if cursor else None
-        lines = [_of_record(stored.record) for stored in await self._cluster.records()]
+        positions = await self._cluster.record_names()
+        known = {request_id for _, request_id in positions}
+        begun: dict[str, UpdateLine] = {}
         notice = None
         try:
-            known = {line.request_id for line in lines}
-            lines += [line for line in await self._begun() if line.request_id not in known]
+            begun = {line.request_id: line for line in await self._begun() if line.request_id not in known}
         except ServiceUnavailable as unavailable:
             notice = f"without the updates that have no record yet: {unavailable.message}"
-        lines.sort(key=_position, reverse=True)
-        if after is not None:
-            lines = [line for line in lines if _position(line) < after]
-        page = lines[:limit]
+        positions += [(line.started_at.replace(microsecond=0), line.request_id) for line in begun.values()]
+        left = [position for position in sorted(positions, reverse=True) if after is None or position < after]
+        page = left[:limit]
+        recorded = await self._cluster.records([request_id for _, request_id in page if request_id not in begun])
+        lines = begun | {stored.record.request_id: _of_record(stored.record) for stored in recorded}
         return UpdatePage(
-            updates=page,
-            next_cursor=_write_cursor(page[-1]) if len(lines) > limit else None,
+            # One that was deleted since the names were read is in none of them.
+            updates=[lines[request_id] for _, request_id in page if request_id in lines],
+            next_cursor=_write_cursor(page[-1]) if len(left) > limit else None,
             notice=notice,
         )
 
@@ -142,18 +146,14 @@ def _of_record(record: UpdateRecord) -> UpdateLine:
     )
 
 
-def _position(line: UpdateLine) -> tuple[datetime, str]:
-    return line.started_at.astimezone(UTC), line.request_id
-
-
-def _write_cursor(line: UpdateLine) -> str:
-    started_at, request_id = _position(line)
-    return base64.urlsafe_b64encode(json.dumps([started_at.isoformat(), request_id]).encode()).decode().rstrip("=")
+def _write_cursor(position: tuple[datetime, str]) -> str:
+    opened_at, request_id = position
+    return base64.urlsafe_b64encode(json.dumps([opened_at.isoformat(), request_id]).encode()).decode().rstrip("=")
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
-        started_at, request_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return datetime.fromisoformat(started_at).astimezone(UTC), str(request_id)
+        opened_at, request_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return datetime.fromisoformat(opened_at).astimezone(UTC), str(request_id)
     except (ValueError, TypeError) as error:
         raise InvalidRequest(f"cursor: {cursor[:80]!r} is none that a page gave; start again without it") from error

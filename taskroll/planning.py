@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from taskroll_agent.contracts import DefinitionContent, DefinitionKey, ReleaseEntry
 
-from .models.errors import InvalidSource
-from .models.plan import DefinitionChange, FormerObject
+from .models.errors import InvalidRequest, InvalidSource
+from .models.plan import Action, DefinitionChange, FormerObject
 from .models.request import SubmittedRequest
 from .models.wording import counted
 from .tasklib.checks import check_sources
@@ -56,6 +56,35 @@ def wanted_entries(
     return {**wanted, **dict.fromkeys(request.delete)}
 
 
+def adopted_entries(
+    request: SubmittedRequest, live: Mapping[str, ReleaseEntry], released: Mapping[str, ReleaseEntry]
+) -> dict[str, ReleaseEntry | None]:
+    """What an adoption wants of each definition: what is live. None where it is gone and the release still has it.
+
+    Args:
+        released: definitions of the current release; empty where there is none.
+
+    Raises:
+        InvalidRequest: where what is live is not what was to be adopted, or a first release would not take all of it.
+    """
+    moved = [key for key, digest in request.definitions.items() if key not in live or live[key].digest != digest]
+    moved += [key for key in request.delete if key in live]
+    if moved:
+        raise InvalidRequest(
+            f"{counted(len(moved), 'definition')} changed after the adoption was asked for; look at what is live with "
+            "taskroll adopt --dry-run, then ask again",
+            details=sorted(moved),
+        )
+    left = [] if released else sorted(live.keys() - request.definitions.keys())
+    if left:
+        raise InvalidRequest(
+            "the first release takes all definitions of the namespace, and the request leaves some out; ask again with "
+            "taskroll adopt, without names",
+            details=left,
+        )
+    return {**{key: live[key] for key in request.definitions}, **dict.fromkeys(request.delete)}
+
+
 def changed_keys(
     wanted: Mapping[str, ReleaseEntry | None],
     live: Mapping[str, ReleaseEntry],
@@ -101,19 +130,22 @@ def make_changes(
     wanted: Mapping[str, ReleaseEntry | None],
     contents: Mapping[str, DefinitionContent],
     live: LiveState,
+    *,
+    adopt: bool = False,
 ) -> list[DefinitionChange]:
     """The changes of a plan, in the order of their keys.
 
     Args:
         contents: by key, the wanted contents of those in `keys`; of those that shall be gone and are not live, the
             released ones.
+        adopt: what is wanted is what is live.
     """
     changes: list[DefinitionChange] = []
     for key in keys:
         entry, former = wanted[key], live.former.get(key)
         kind, name = DefinitionKey.parse(key)
         content = contents[key] if key in contents else live.contents[key]
-        action = "delete" if entry is None else ("change" if former else "create")
+        action: Action = "delete" if entry is None else "adopt" if adopt else "change" if former else "create"
         changes.append(
             DefinitionChange(
                 kind=kind,

@@ -1,9 +1,12 @@
 """The only place where clients are built and activities get what they need."""
 
+import os
+import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Any
 
 from temporalio.client import Client
@@ -30,6 +33,7 @@ from activities.services_in_reach import ServicesInReach
 from activities.stage_revisions import StageRevisions
 from activities.take_over import TakeOver
 from activities.verify_services import VerifyServices
+from activities.worker_rights import WorkerRights
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.services.agent_calls import AgentCalls
@@ -40,10 +44,17 @@ from workflows.reconcile import TaskReconcileWorkflow
 from workflows.task_recovery import TaskRecoveryWorkflow
 from workflows.task_update import TaskUpdateWorkflow
 from workflows.task_versions import TaskVersionsWorkflow
+from workflows.worker_rights import WorkerRightsWorkflow
 
 from .settings import WorkerSettings
 
-WORKFLOWS: Sequence[type] = (TaskUpdateWorkflow, TaskVersionsWorkflow, TaskReconcileWorkflow, TaskRecoveryWorkflow)
+WORKFLOWS: Sequence[type] = (
+    TaskUpdateWorkflow,
+    TaskVersionsWorkflow,
+    TaskReconcileWorkflow,
+    TaskRecoveryWorkflow,
+    WorkerRightsWorkflow,
+)
 
 STICKY_TIMEOUT = timedelta(seconds=3)
 """How long a workflow waits for the worker that last ran it, when that one died; the SDK's default is 10 s."""
@@ -136,6 +147,7 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
         FindDeadUpdates(connections.temporal, cluster, services).run,
         TakeOver(connections.temporal, cluster).run,
         AssessUpdate(cluster).run,
+        WorkerRights(cluster).run,
     ]
 
 
@@ -154,6 +166,7 @@ def create_worker(
         task_queue=settings.task_queue,
         workflows=WORKFLOWS,
         activities=create_activities(connections),
+        identity=f"taskroll-worker {version('taskroll')} {os.getpid()}@{socket.gethostname()}",
         interceptors=interceptors,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_timeout),

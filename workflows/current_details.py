@@ -16,8 +16,7 @@ def render(status: UpdateStatus) -> str:
         plan = status.plan
         reach = ", ".join(f"{service.name} × {service.replicas}" for service in plan.services)
         lines += [
-            f"**Plan {plan.number}**: {len(plan.create)} created, {len(plan.change)} changed, "
-            f"{len(plan.delete)} deleted; closure of {plan.closure}; {reach or 'no services'}",
+            f"**Plan {plan.number}**: {plan.in_words()}; closure of {plan.closure}; {reach or 'no services'}",
             "",
         ]
     for decision in status.decisions:

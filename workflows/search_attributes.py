@@ -7,3 +7,5 @@ DEFINITIONS = SearchAttributeKey.for_keyword_list("TaskrollDefinitions")
 REQUESTED_BY = SearchAttributeKey.for_keyword("TaskrollRequestedBy")
 COMMIT = SearchAttributeKey.for_keyword("TaskrollCommit")
 NAMESPACE = SearchAttributeKey.for_keyword("TaskrollNamespace")
+
+ALL = (PHASE, DEFINITIONS, REQUESTED_BY, COMMIT, NAMESPACE)

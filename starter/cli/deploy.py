@@ -80,7 +80,7 @@ async def deploy(
 
             plan = await client.offline_plan(found.request, found.package.config.provided)
             show_plan(plan, output)
-            return ExitCode.DONE if plan.changes else ExitCode.NO_CHANGE
+            return ExitCode.NO_CHANGE if plan.is_empty else ExitCode.DONE
         from starter.cli.submitting import conclude
 
         announce(options.request_id, given=request_id is not None)

@@ -27,6 +27,8 @@ class ExitCode(IntEnum):
     """``--timeout`` was over before the update; it goes on."""
     DEVIATING = 15
     """``versions --check``: not every replica runs the current release."""
+    UNHEALTHY = 16
+    """``doctor``: it found a problem."""
     INTERRUPTED = 130
     """Ctrl-C, as shells have it; an update that was started goes on."""
 

@@ -6,12 +6,15 @@ from typing import Annotated
 import typer
 
 from starter.cli.abort import abort
+from starter.cli.adopt import adopt
 from starter.cli.approve import approve
 from starter.cli.command import with_target
 from starter.cli.deploy import deploy
 from starter.cli.dev import app as dev
+from starter.cli.doctor import doctor
 from starter.cli.history import history
 from starter.cli.list_updates import list_updates
+from starter.cli.prune import prune
 from starter.cli.reconcile import reconcile
 from starter.cli.reject import reject
 from starter.cli.release_fence import release_fence
@@ -54,9 +57,12 @@ def options(
 
 app.command(rich_help_panel=_UPDATE)(deploy)
 app.command(rich_help_panel=_UPDATE)(rollback)
+app.command(rich_help_panel=_UPDATE)(adopt)
+app.command(rich_help_panel=_UPDATE)(prune)
 app.command(rich_help_panel=_LOOK)(status)
 app.command(rich_help_panel=_LOOK)(watch)
 app.command(rich_help_panel=_LOOK)(versions)
+app.command(rich_help_panel=_LOOK)(doctor)
 app.command("list", rich_help_panel=_LOOK)(list_updates)
 app.command(rich_help_panel=_LOOK)(history)
 app.command(rich_help_panel=_DECIDE)(approve)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from starter.offline_plan import OfflinePlan
 
-_SIGNS = {"create": "+", "change": "~", "delete": "-"}
-_STYLES = {"create": "green", "change": "yellow", "delete": "red"}
+_SIGNS = {"create": "+", "change": "~", "delete": "-", "adopt": "="}
+_STYLES = {"create": "green", "change": "yellow", "delete": "red", "adopt": "green"}
 
 
 def show_plan(plan: OfflinePlan, output: Output) -> None:
@@ -24,7 +24,11 @@ def show_plan(plan: OfflinePlan, output: Output) -> None:
 
     for warning in plan.warnings:
         progress().print(warning, style="yellow", markup=False, soft_wrap=True)
+    if plan.leaves_out:
+        emit(f"gone already, and then gone from the release: {', '.join(plan.leaves_out)}")
     if not plan.changes:
+        if plan.leaves_out:
+            return
         emit(f"nothing to change: all {plan.unchanged} definitions are live as they are")
         return
     emit_table(
@@ -44,7 +48,8 @@ def show_plan(plan: OfflinePlan, output: Output) -> None:
     counts = {action: sum(change.action == action for change in plan.changes) for action in _SIGNS}
     emit(
         f"\n{counts['create']} to create, {counts['change']} to change, {counts['delete']} to delete, "
-        f"{plan.unchanged} unchanged",
+        + (f"{counts['adopt']} to adopt, " if counts["adopt"] else "")
+        + f"{plan.unchanged} unchanged",
         f"closure, fenced meanwhile: {', '.join(plan.closure)}",
     )
     if plan.task_classes:

@@ -107,12 +107,9 @@ def steps_table(view: UpdateView) -> RenderableType:
 
 
 def plan_line(plan: PlanSummary) -> str:
-    """``1 created, 3 changed, 0 deleted; closure of 6; gateway × 1``."""
+    """``1 created, 3 changed; closure of 6; gateway × 1``."""
     reach = ", ".join(f"{service.name} × {service.replicas}" for service in plan.services) or "no services"
-    return (
-        f"{len(plan.create)} created, {len(plan.change)} changed, {len(plan.delete)} deleted; "
-        f"closure of {plan.closure}; {reach}; {plan.digest[:19]}…"
-    )
+    return f"{plan.in_words()}; closure of {plan.closure}; {reach}; {plan.digest[:19]}…"
 
 
 def counts(progress: ActivityProgress) -> str:

@@ -34,6 +34,9 @@ def show_versions(report: VersionReport, *, each_replica: bool) -> None:
     )
     style = "bold red" if deviating else "green" if report.replicas else "yellow"
     emit(Text.assemble(f"{report.namespace}: {release}: ", (verdict, style)))
+    for what, keys in (("not what was released", report.drifted()), ("in no release", report.unmanaged())):
+        if keys and report.epoch:
+            emit(Text(f"custom resources {what}: {', '.join(keys)}; see: taskroll doctor", style="yellow"))
     if not report.replicas:
         return
     emit("")
@@ -69,15 +72,19 @@ def _show_replicas(report: VersionReport, *, each_replica: bool) -> None:
 
 
 def _show_definitions(report: VersionReport) -> None:
-    """Rows: definitions. Columns: the current release, then each service, with counts where its replicas differ."""
+    """Rows: definitions. Columns: the current release, the custom resource, then each service, with counts where its
+    replicas differ."""
+    from rich.text import Text
+
     services = sorted({replica.service for replica in report.replicas})
-    wanted = report.contents.get(report.content_digest or "", {})
-    keys = sorted({key for content in report.contents.values() for key in content})
+    wanted = report.contents.get(report.content_digest or "", {}) | report.released
+    keys = sorted({key for content in (*report.contents.values(), wanted, report.live) for key in content})
     rows: list[tuple[str | Text, ...]] = []
     for key in keys:
         cells = [_cell(report, service, key, wanted.get(key)) for service in services]
-        rows.append((key, short_digest(wanted.get(key)), *cells))
-    emit_table(("DEFINITION", f"RELEASE {report.epoch}", *(service.upper() for service in services)), rows)
+        live = short_digest(report.live.get(key)) + (" !" if report.live.get(key) != wanted.get(key) else "")
+        rows.append((key, short_digest(wanted.get(key)), Text(live, style="red" if live.endswith("!") else ""), *cells))
+    emit_table(("DEFINITION", f"RELEASE {report.epoch}", "RESOURCE", *(service.upper() for service in services)), rows)
 
 
 def _cell(report: VersionReport, service: str, key: str, wanted: str | None) -> Text:

@@ -84,7 +84,7 @@ async def list_updates(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> UpdatePage:
-    """Updates, the latest start first."""
+    """Updates, the latest first."""
     return await client.list_updates(limit, cursor)
 
 

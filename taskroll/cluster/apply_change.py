@@ -54,9 +54,10 @@ async def apply_change(
 
     async def attempt() -> Applied:
         live = await read_definition(cluster, namespace, change.key)
-        if _is_applied(live, change, request_id):
+        found = differences_from(live, change.former)
+        if _is_applied(live, change, request_id) or (change.action == "adopt" and not found):
             return "already"
-        if found := differences_from(live, change.former):
+        if found:
             raise foreign_write(change.key, live, found, request_id)
         if content is None:
             assert live is not None

@@ -16,7 +16,7 @@ from .documents import DocumentConflict, list_documents, write_document
 from .releases import StoredPointer, epoch_in, read_pointer, read_stored_pointer, release_of, walk_releases
 from .rereading import rereading
 
-Origin = Literal["update", "rollback", "compensation"]
+Origin = Literal["update", "rollback", "adoption", "compensation"]
 
 
 @dataclass(frozen=True)

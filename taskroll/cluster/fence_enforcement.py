@@ -32,6 +32,11 @@ async def missing_policies(cluster: Cluster) -> list[str]:
     return sorted(name for name, is_bound in zip(POLICIES, found, strict=True) if not is_bound)
 
 
+def in_words(missing: list[str]) -> str:
+    """What `missing_policies` found, as a clause."""
+    return f"admission policies are not installed, or not bound to deny: {', '.join(missing)}"
+
+
 async def await_enforcement(cluster: Cluster, namespace: str, probe_class: str, *, within: float) -> bool:
     """Try to create instances of `probe_class`, in dry runs, until the API server refuses; return whether it did.
 

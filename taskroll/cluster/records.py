@@ -7,13 +7,16 @@ written. If the worker dies between the two, whoever seals next writes it first,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from taskroll.models.errors import TamperedState, UnknownUpdate
 from taskroll.models.record import UpdateRecord
 
+from .bounded import run_bounded
 from .config_maps import read_config_map, string_data, swap_config_map
 from .connection import Cluster
 from .objects import KubeObject, create_object, find_object, list_objects, replace_object
@@ -97,6 +100,18 @@ async def read_record(cluster: Cluster, namespace: str, request_id: str) -> Stor
     if found is None:
         raise UnknownUpdate(f"no record of update {request_id!r} in namespace {namespace!r}")
     return found
+
+
+async def list_record_names(cluster: Cluster, namespace: str) -> list[tuple[datetime, str]]:
+    """When each record was opened, to the second, and its request id; the newest first. Reads no record."""
+    items = await list_objects(cluster, TASK_UPDATE, namespace, metadata_only=True)
+    return sorted(((datetime.fromisoformat(item.created_at), item.name) for item in items), reverse=True)
+
+
+async def find_records(cluster: Cluster, namespace: str, request_ids: Sequence[str]) -> list[StoredRecord]:
+    """Those of these records that are there, in the order of the ids."""
+    found = await run_bounded(request_ids, lambda request_id: _find(cluster, namespace, request_id))
+    return [stored for stored in found if stored is not None]
 
 
 async def list_records(cluster: Cluster, namespace: str) -> list[StoredRecord]:

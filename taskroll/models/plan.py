@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskroll_agent.contracts import DefinitionKey, Kind, ReleaseEntry, sha256_digest
 from taskroll_agent.contracts.definition import Digest
 
-Action = Literal["create", "change", "delete"]
+Action = Literal["create", "change", "delete", "adopt"]
+"""``adopt``: the custom resource stays as it is, and the release takes it."""
 
 
 class ObjectMetadata(BaseModel):
@@ -151,6 +152,7 @@ class Plan(BaseModel):
             create=[str(change.key) for change in self.changes if change.action == "create"],
             change=[str(change.key) for change in self.changes if change.action == "change"],
             delete=[str(change.key) for change in self.changes if change.action == "delete"],
+            adopt=[str(change.key) for change in self.changes if change.action == "adopt"],
             closure=len(self.closure),
             services=self.services,
             instances=[f"{instance.class_name} {instance.name}" for instance in self.instances[:20]],
@@ -171,6 +173,7 @@ class PlanSummary(BaseModel):
     create: list[str]
     change: list[str]
     delete: list[str]
+    adopt: list[str] = Field(default_factory=list[str])
     closure: int
     services: list[ServiceExtent]
     instances: list[str]
@@ -178,11 +181,11 @@ class PlanSummary(BaseModel):
 
     @property
     def is_empty(self) -> bool:
-        return not (self.create or self.change or self.delete)
+        return not (self.create or self.change or self.delete or self.adopt)
 
     def in_words(self) -> str:
         """The plan in a few words, for the table of steps."""
         if self.is_empty:
             return "nothing differs"
-        counts = {"created": self.create, "changed": self.change, "deleted": self.delete}
+        counts = {"created": self.create, "changed": self.change, "deleted": self.delete, "adopted": self.adopt}
         return ", ".join(f"{len(keys)} {verb}" for verb, keys in counts.items() if keys)

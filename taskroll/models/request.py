@@ -33,12 +33,17 @@ class UpdateRequest(BaseModel):
     """Keys, ``Kind/name``, of definitions that shall be gone."""
     target_release: int | None = Field(default=None, ge=1)
     """Epoch of the release to go back to. Excludes `definitions` and `delete`."""
+    adopt: bool = False
+    """Whether `definitions` are what is live, and `delete` what is gone: the release takes them, and no custom resource
+    is written."""
     policy: UpdatePolicy = Field(default_factory=UpdatePolicy)
 
     @model_validator(mode="after")
     def _one_aim(self) -> "UpdateRequest":
         if self.target_release is not None and (self.definitions or self.delete):
             raise ValueError("target_release: excludes definitions and delete; send one or the other")
+        if self.target_release is not None and self.adopt:
+            raise ValueError("adopt: excludes target_release; send one or the other")
         if self.target_release is None and not self.definitions and not self.delete:
             raise ValueError("definitions: the request names no definition, no deletion and no target_release")
         wanted = [str(content.key) for content in self.definitions]
@@ -63,6 +68,7 @@ class UpdateRequest(BaseModel):
             definitions={str(content.key): content.digest() for content in self.definitions},
             delete=sorted(self.delete),
             target_release=self.target_release,
+            adopt=self.adopt,
             policy=self.policy,
         )
 
@@ -83,10 +89,13 @@ class SubmittedRequest(BaseModel):
     definitions: dict[str, Digest] = Field(default_factory=dict)
     delete: list[str] = Field(default_factory=list[str])
     target_release: int | None = None
+    adopt: bool = False
     policy: UpdatePolicy
 
     @property
-    def origin(self) -> Literal["update", "rollback"]:
+    def origin(self) -> Literal["update", "rollback", "adoption"]:
+        if self.adopt:
+            return "adoption"
         return "update" if self.target_release is None else "rollback"
 
     def digest(self) -> str:
@@ -101,6 +110,7 @@ class SubmittedRequest(BaseModel):
                 "delete": self.delete,
                 "target_release": self.target_release,
                 "policy": self.policy.model_dump(mode="json"),
+                **({"adopt": True} if self.adopt else {}),
             }
         )
 

@@ -36,7 +36,21 @@ class VersionReport(BaseModel):
     replicas: list[ReplicaVersion]
     contents: dict[str, dict[str, str]] = Field(default_factory=dict[str, dict[str, str]])
     """Content digest → definition key → digest."""
+    missing: list[str] = Field(default_factory=list[str])
+    """A sentence for each service that has fewer replicas than it must."""
+    released: dict[str, str] = Field(default_factory=dict[str, str])
+    """Definition key → digest, of the current release."""
+    live: dict[str, str] = Field(default_factory=dict[str, str])
+    """Definition key → digest, of the custom resources."""
 
     def is_uniform(self) -> bool:
         """True where every replica attested the current release's content."""
         return all(replica.content_digest == self.content_digest for replica in self.replicas)
+
+    def drifted(self) -> list[str]:
+        """Keys of released definitions whose custom resource is another one, or gone."""
+        return sorted(key for key, digest in self.released.items() if self.live.get(key) != digest)
+
+    def unmanaged(self) -> list[str]:
+        """Keys of definitions that are live and not released."""
+        return sorted(self.live.keys() - self.released.keys())

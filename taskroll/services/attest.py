@@ -13,7 +13,7 @@ from .expectation import identity_problem
 from .fleet import Fleet
 from .progress import OnProgress, Tally, silent
 from .replica import Replica, ReplicaProblem
-from .replicas import list_replicas
+from .replicas import list_replicas, shortfalls
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class FleetAttestation:
     contents: dict[str, dict[str, str]]
     """Content digest → definition key → digest, for every content digest that was attested and whose list a replica
     gave; each list was checked against its digest."""
+    missing: list[str]
+    """A sentence for each service that has fewer replicas than it must."""
 
 
 async def attest_all(
@@ -57,4 +59,4 @@ async def attest_all(
             attested.append((replica, answer.value))
     contents = Contents()
     await contents.learn(fleet, attested, deadline)
-    return FleetAttestation(said, contents.known)
+    return FleetAttestation(said, contents.known, shortfalls(fleet.config, listed))

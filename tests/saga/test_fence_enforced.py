@@ -207,3 +207,22 @@ async def test_policies_installed_a_moment_before_are_waited_for(world: World, p
         await install(cluster, world.namespace, folders=("admission",))
     view = await world.update(library(1))
     assert view.status.outcome == "completed", view.status.message
+
+
+async def test_doctor_tries_what_the_fence_forbids_while_one_is_up(world: World, policies: Policies) -> None:
+    hold = world.faults.hold("patch")
+    request_id = await world.submit(library(1))
+    await hold.reached.wait()
+
+    async def admission() -> tuple[str, str]:
+        diagnosis = await world.client.examine(lambda command: f"taskroll {command}")
+        found = next(each for each in diagnosis.findings if each.check == "admission")
+        return found.state, found.message
+
+    assert await admission() == ("ok", f"all {len(POLICIES)} policies are bound to deny")
+    await policies.leave_out()
+    state, message = await admission()
+    assert state == "problem"
+    assert f"the fence of {request_id} is up, and the API server lets instances" in message
+    hold.release()
+    assert (await world.ended(request_id)).status.outcome == "completed"

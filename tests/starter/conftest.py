@@ -1,10 +1,10 @@
 """Fixtures of the starter's tests: the real stack with a real worker, a namespace per test, the real command line."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,13 +13,16 @@ from starter.client import TaskrollClient, open_client
 from starter.settings import Settings
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
-from taskroll.cluster.manifests import DEV_FOLDERS, install
+from taskroll.cluster.manifests import DEV_FOLDERS, MANAGER, install
+from taskroll.cluster.objects import apply_object, create_object, delete_object, read_object
+from taskroll.cluster.resources import ADMISSION_BINDING, CONFIG_MAP
 from taskroll.devstack import StackInfo
+from taskroll.models.errors import RefusedByCluster
 from taskroll.services.configuration_file import parse_services
 from worker.settings import WorkerSettings
 from worker.wiring import connect, create_worker
 
-from .place import Place
+from .place import Place, environ_of
 
 TOKEN_VARIABLE = "TASKROLL_STARTER_TESTS_TOKEN"
 # No service has to have a replica: what replicas do is for the tests of the saga.
@@ -89,6 +92,60 @@ async def idle_client(idle_place: Place) -> AsyncGenerator[TaskrollClient]:
 
 
 @pytest.fixture
+async def without_a_policy(installed: StackInfo) -> AsyncGenerator[str]:
+    """A cluster where one admission policy is not bound; the name of it.
+
+    One that has no parameter: an API server that loses its last binding with one is of no more use (kubernetes issue
+    130887).
+    """
+    name = "taskroll-state"
+    async with await _admin(installed) as cluster:
+        binding = await read_object(cluster, ADMISSION_BINDING, None, name)
+        await delete_object(
+            cluster, ADMISSION_BINDING, None, name, uid=binding.uid, resource_version=binding.resource_version
+        )
+        yield name
+        await _install_policies(cluster)
+
+
+@pytest.fixture
+async def unheeded_policy(installed: StackInfo) -> AsyncGenerator[str]:
+    """A cluster where one admission policy is bound, but to no namespace that there is; the name of it."""
+    name = "taskroll-state"
+    nowhere = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "nowhere"}}}
+    body = {
+        "apiVersion": ADMISSION_BINDING.api_version,
+        "kind": ADMISSION_BINDING.kind,
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": nowhere},
+    }
+    async with await _admin(installed) as cluster:
+        await apply_object(cluster, ADMISSION_BINDING, None, body, manager=MANAGER)
+        await _until_state_is_kept(cluster, False)
+        yield name
+        await _install_policies(cluster)
+
+
+async def _install_policies(cluster: Cluster) -> None:
+    await install(cluster, "taskroll-starter-tests", folders=("admission",))
+    await _until_state_is_kept(cluster, True)
+
+
+async def _until_state_is_kept(cluster: Cluster, wanted: bool) -> None:
+    """Wait until the API server goes by the bindings as they are: within a second or so."""
+    probe = {"metadata": {"name": "taskroll-fence"}, "data": {}}
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await create_object(cluster, CONFIG_MAP, "taskroll-starter-tests", probe, manager="tests", dry_run=True)
+                is_kept = False
+            except RefusedByCluster:
+                is_kept = True
+            if is_kept is wanted:
+                return
+
+
+@pytest.fixture
 def package(tmp_path: Path) -> Callable[..., Path]:
     """Writes a task package and returns its folder: ``package(1)``, ``package(2, tasks=("Echo", "Shout"))``."""
 
@@ -130,20 +187,4 @@ async def _place(stack: StackInfo, queue: str) -> Place:
         temporal_address=stack.temporal_address,
         task_queue=queue,
     )
-    return Place(settings, stack, _environ(settings))
-
-
-def _environ(settings: Settings) -> dict[str, str]:
-    """The environment of the command: nothing of the machine's own Temporal or Kubernetes set-up."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL", "TASKROLL", "KUBE"))}
-    ours: dict[str, Any] = {
-        "TASKROLL_NAMESPACE": settings.namespace,
-        "TASKROLL_TASK_QUEUE": settings.task_queue,
-        "TASKROLL_CONTEXT": settings.context,
-        "KUBECONFIG": settings.kubeconfig,
-        "TEMPORAL_ADDRESS": settings.temporal_address,
-        "TASKROLL_BY": "tester",
-        "HOME": "/nonexistent",
-        "COLUMNS": "100",
-    }
-    return {**{k: v for k, v in kept.items() if k not in ("NO_COLOR", "FORCE_COLOR")}, **ours}
+    return Place(settings, stack, environ_of(settings))

@@ -14,6 +14,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from starter import observation
 from starter.client import TaskrollClient
+from taskroll.cluster.transport import METADATA_LIST, Call, Reply
 from taskroll.models.decision import ResumeInput
 from taskroll.models.errors import ServiceUnavailable, UnknownUpdate
 from taskroll.models.names import workflow_id
@@ -195,6 +196,38 @@ async def test_pages_of_the_list_hold_each_update_once(client: TaskrollClient) -
         if cursor is None:
             break
     assert seen == ["u4", "u3", "u2", "u1", "u0"]
+
+
+async def test_a_page_reads_no_more_records_and_releases_than_it_shows(client: TaskrollClient) -> None:
+    from .test_submission import definition, request
+
+    for number in range(4):
+        await client.submit(
+            request(client, f"u{number}", definitions=[definition(source=f"class Echo:\n    VERSION = {number}\n")])
+        )
+        await client.wait(f"u{number}")
+    cluster = await client.cluster.connection()
+    calls: list[Call] = []
+    send = cluster.transport.send
+
+    async def recorded(call: Call, timeout: float) -> Reply:
+        calls.append(call)
+        return await send(call, timeout)
+
+    cluster.transport.send = recorded  # pyright: ignore[reportAttributeAccessIssue]
+    await client.list_updates(2)
+    assert [(call.verb, call.name, call.accept == METADATA_LIST) for call in calls] == [
+        ("list", None, True),
+        ("read", "u3", False),
+        ("read", "u2", False),
+    ]
+    calls.clear()
+    assert [line.epoch for line in await client.history(2)] == [4, 3]
+    assert [call.name for call in calls if call.kind == "ControllerRevision"] == [
+        "taskroll-release-000004-u3",
+        "taskroll-release-000003-u2",
+    ]
+    assert [call.name for call in calls if call.kind == "TaskUpdate"] == ["u3", "u2"]
 
 
 async def test_an_update_without_a_record_is_listed(idle_client: TaskrollClient) -> None:

@@ -36,6 +36,8 @@ def report(*replicas: ReplicaVersion, epoch: int = 5) -> VersionReport:
         content_digest=NEW if epoch else None,
         replicas=list(replicas),
         contents=contents,
+        released=CONTENTS[NEW] if epoch else {},
+        live=CONTENTS[NEW] if epoch else {},
     )
 
 
@@ -53,9 +55,9 @@ def test_all_on_one_release(capsys: pytest.CaptureFixture[str]) -> None:
         "dispatcher 2000 5 bbbbbbbb current",
         "gateway 1 5 bbbbbbbb current",
         "",
-        "DEFINITION RELEASE 5 DISPATCHER GATEWAY",
-        f"{ECHO} 22222222 22222222 22222222",
-        f"{SHOUT} 55555555 55555555 55555555",
+        "DEFINITION RELEASE 5 RESOURCE DISPATCHER GATEWAY",
+        f"{ECHO} 22222222 22222222 22222222 22222222",
+        f"{SHOUT} 55555555 55555555 55555555 55555555",
     ]
 
 
@@ -76,8 +78,22 @@ def test_deviations_are_counted_marked_and_named(capsys: pytest.CaptureFixture[s
         "gateway 1 5 bbbbbbbb current",
         "manager 1 6 cccccccc deviates manager-0",
     ]
-    assert lines[10] == f"{ECHO} 22222222 22222222 ×3, 11111111 ×1 !, ? ×4 ! 22222222 99999999 !"
-    assert lines[11] == f"{SHOUT} 55555555 55555555 ×4, ? ×4 ! 55555555 - !"
+    assert lines[10] == f"{ECHO} 22222222 22222222 22222222 ×3, 11111111 ×1 !, ? ×4 ! 22222222 99999999 !"
+    assert lines[11] == f"{SHOUT} 55555555 55555555 55555555 ×4, ? ×4 ! 55555555 - !"
+
+
+def test_custom_resources_that_differ_are_marked_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    live = {ECHO: "sha256:" + "7" * 64, "TaskDefinition/new": "sha256:" + "8" * 64}
+    lines = shown(capsys, report(replica("gateway", 0)).model_copy(update={"live": live}))
+    assert lines[1:3] == [
+        f"custom resources not what was released: {ECHO}, {SHOUT}; see: taskroll doctor",
+        "custom resources in no release: TaskDefinition/new; see: taskroll doctor",
+    ]
+    assert lines[8:11] == [
+        f"{ECHO} 22222222 77777777 ! 22222222",
+        "TaskDefinition/new - 88888888 ! -",
+        f"{SHOUT} 55555555 - ! 55555555",
+    ]
 
 
 def test_each_replica_by_itself(capsys: pytest.CaptureFixture[str]) -> None:

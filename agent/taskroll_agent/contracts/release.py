@@ -28,8 +28,9 @@ class Release(BaseModel):
 
     epoch: int = Field(ge=1)
     request_id: str
-    origin: Literal["update", "rollback", "compensation"]
-    """``update`` and ``rollback`` are what somebody asked for; ``compensation`` takes back a failed update."""
+    origin: Literal["update", "rollback", "adoption", "compensation"]
+    """The first three are what somebody asked for, ``adoption`` without a change of what is live; ``compensation``
+    takes back a failed update."""
     previous: str | None
     """Name of the release before this one; None for the first."""
     created_at: datetime

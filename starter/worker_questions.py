@@ -1,9 +1,10 @@
-"""Which version each replica really runs: asked of a worker, which has the network and the tokens to ask."""
+"""What only a worker can tell: which version each replica runs, since it has the network and the tokens to ask; and
+which rights it lacks."""
 
 import asyncio
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
@@ -14,6 +15,8 @@ from taskroll.models.versions import VersionReport
 
 from .settings import Settings
 from .temporal_connection import RPC_TIMEOUT, TemporalConnection
+
+Answer = TypeVar("Answer")
 
 REPORT_TIMEOUT = timedelta(seconds=90)
 """For all replicas: the worker gives up on one that does not answer long before."""
@@ -29,18 +32,29 @@ async def ask_versions(settings: Settings, temporal: TemporalConnection) -> Vers
     Raises:
         ServiceUnavailable: Temporal is away, no worker takes the question, or the worker cannot tell.
     """
+    return await _ask(settings, temporal, "TaskVersions", VersionReport, "versions")
+
+
+async def ask_rights(settings: Settings, temporal: TemporalConnection) -> list[str]:
+    """What of the role ``taskroll-worker`` the worker that answers does not have. Raises as `ask_versions`."""
+    return await _ask(settings, temporal, "WorkerRights", list[str], "rights of a worker")
+
+
+async def _ask(
+    settings: Settings, temporal: TemporalConnection, workflow: str, answer_type: type[Answer], what: str
+) -> Answer:
     client = await temporal.client()
     try:
-        with temporal.errors("ask for the versions"):
+        with temporal.errors(f"ask for the {what}"):
             handle = await client.start_workflow(
-                "TaskVersions",
+                workflow,
                 settings.namespace,
-                id=f"task-versions/{settings.namespace}/{uuid.uuid4().hex[:12]}",
+                id=f"{what.replace(' ', '-')}/{settings.namespace}/{uuid.uuid4().hex[:12]}",
                 task_queue=settings.task_queue,
-                result_type=VersionReport,
+                result_type=answer_type,
                 # A question that nobody took up must not be answered tomorrow: unlike an update it may time out.
                 execution_timeout=REPORT_TIMEOUT,
-                static_summary="which version each replica runs",
+                static_summary=what,
                 rpc_timeout=RPC_TIMEOUT,
             )
         answer = asyncio.ensure_future(handle.result())
@@ -48,18 +62,18 @@ async def ask_versions(settings: Settings, temporal: TemporalConnection) -> Vers
             pickup = PICKUP_TIMEOUT if await temporal.last_poll() else UNSEEN_WORKER_TIMEOUT
             await asyncio.wait([answer], timeout=pickup.total_seconds())
             if not answer.done() and not await _is_taken_up(handle):
-                raise await temporal.no_worker(pickup, "read the versions")
+                raise await temporal.no_worker(pickup, f"read the {what}")
             # Its own execution time-out ends it: no worker could answer for longer.
             return await answer
         finally:
             answer.cancel()
     except WorkflowFailureError as error:
-        raise ServiceUnavailable(f"the versions could not be read: {_said(error)}") from error
+        raise ServiceUnavailable(f"the {what} could not be read: {_said(error)}") from error
     except RPCError as error:
-        raise ServiceUnavailable(f"the versions could not be read: {error.message}") from error
+        raise ServiceUnavailable(f"the {what} could not be read: {error.message}") from error
 
 
-async def _is_taken_up(handle: WorkflowHandle[Any, VersionReport]) -> bool:
+async def _is_taken_up(handle: WorkflowHandle[Any, Any]) -> bool:
     """Whether a worker has begun with it: else its history holds only the start and the first task that waits."""
     return (await handle.describe(rpc_timeout=RPC_TIMEOUT)).history_length > 2
 
