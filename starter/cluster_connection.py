@@ -2,6 +2,7 @@
 
 import asyncio
 
+from taskroll.cluster.app_sources import write_app_sources
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import LiveDefinition, list_definitions
 from taskroll.cluster.kubeconfig import ClusterSettings
@@ -44,6 +45,12 @@ class ClusterConnection:
         absent = [content for content in request.definitions if str(content.key) in missing]
         return await write_definition_revisions(
             cluster, self._settings.namespace, absent, request_id=request.request_id
+        )
+
+    async def write_app_sources(self, request: UpdateRequest) -> None:
+        """Store the sources of the apps that a request carries; those that are stored stay."""
+        await write_app_sources(
+            await self._connected(), self._settings.namespace, request.apps, request_id=request.request_id
         )
 
     async def submit_request(self, request: SubmittedRequest) -> bool:

@@ -15,6 +15,7 @@ from temporalio.worker import Interceptor, Worker
 from activities.abort_prepared import AbortPrepared
 from activities.attest_replicas import AttestReplicas
 from activities.check_unregistered import CheckUnregistered
+from activities.closure_usage import ClosureUsage
 from activities.commit_release import CommitRelease
 from activities.finish_update import FinishUpdate
 from activities.invalidate_services import InvalidateServices
@@ -22,13 +23,16 @@ from activities.patch_definitions import PatchDefinitions
 from activities.plan_update import PlanUpdate
 from activities.prepare_services import PrepareServices
 from activities.raise_fence import RaiseFence
+from activities.restore_apps import RestoreApps
 from activities.restore_definitions import RestoreDefinitions
 from activities.revert_release import RevertRelease
 from activities.services_in_reach import ServicesInReach
+from activities.shut_down_apps import ShutDownApps
 from activities.stage_revisions import StageRevisions
 from activities.verify_services import VerifyServices
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
+from taskroll.platforms.cornserve.gateway import Gateway
 from taskroll.services.agent_calls import AgentCalls
 from taskroll.services.configuration import ServicesConfig
 from taskroll.services.configuration_file import load_services
@@ -54,6 +58,8 @@ class Connections:
     temporal: Client
     cluster: Cluster
     fleet: Fleet
+    gateway: Gateway | None = None
+    """Of the platform, where ``services.yaml`` names one."""
 
 
 @asynccontextmanager
@@ -86,6 +92,7 @@ async def connect(
             temporal=await connect_temporal(settings, runtime),
             cluster=cluster,
             fleet=Fleet(config=config, cluster=cluster, calls=calls),
+            gateway=await stack.enter_async_context(Gateway(config.platform)) if config.platform else None,
         )
 
 
@@ -113,10 +120,12 @@ def sdk_runtime(metrics_address: str | None) -> Runtime:
 def create_activities(connections: Connections) -> list[Callable[..., Any]]:
     """All activities, each with the clients that it needs."""
     cluster, services = connections.cluster, ServicesInReach(connections.fleet)
+    usage = ClosureUsage(cluster, connections.gateway)
     return [
-        PlanUpdate(cluster, services).run,
+        PlanUpdate(cluster, services, usage).run,
         RaiseFence(cluster).run,
-        CheckUnregistered(cluster).run,
+        ShutDownApps(cluster, usage).run,
+        CheckUnregistered(cluster, usage).run,
         StageRevisions(cluster).run,
         PrepareServices(cluster, services).run,
         PatchDefinitions(cluster).run,
@@ -126,6 +135,7 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
         RevertRelease(cluster).run,
         RestoreDefinitions(cluster).run,
         AbortPrepared(services).run,
+        RestoreApps(cluster, connections.gateway).run,
         FinishUpdate(cluster).run,
         AttestReplicas(cluster, services).run,
     ]

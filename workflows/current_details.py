@@ -20,6 +20,10 @@ def render(status: UpdateStatus) -> str:
             f"{len(plan.delete)} deleted; closure of {plan.closure}; {reach or 'no services'}",
             "",
         ]
+        if plan.apps:
+            lines += ["**In use by**", "", *(f"- {app}" for app in plan.apps), ""]
+    if status.apps:
+        lines += ["**Apps stopped**", "", *(f"- {app}" for app in status.apps), ""]
     for decision in status.decisions:
         lines += [f"**{decision.decision}** by {decision.by}: {decision.reason or '(no reason given)'}", ""]
     if status.steps:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from taskroll_agent.contracts import DefinitionContent, DefinitionKey, sha256_digest
 from taskroll_agent.contracts.definition import Digest
 
+from .apps import MAX_APPS, AppId, AppSource, source_digest
 from .names import Identity, Namespace, OneLine, RequestId
 from .policy import UpdatePolicy
 from .provenance import GitProvenance
@@ -33,6 +34,8 @@ class UpdateRequest(BaseModel):
     """Keys, ``Kind/name``, of definitions that shall be gone."""
     target_release: int | None = Field(default=None, ge=1)
     """Epoch of the release to go back to. Excludes `definitions` and `delete`."""
+    apps: Annotated[list[AppSource], Field(max_length=MAX_APPS)] = Field(default_factory=list[AppSource])
+    """Sources of registered apps: which definitions they use is read from them, and they can be registered again."""
     policy: UpdatePolicy = Field(default_factory=UpdatePolicy)
 
     @model_validator(mode="after")
@@ -50,6 +53,10 @@ class UpdateRequest(BaseModel):
         both = sorted(set(wanted) & set(self.delete))
         if both:
             raise ValueError(f"delete: also among definitions: {', '.join(both)}")
+        ids = [app.id for app in self.apps]
+        twice = sorted({app_id for app_id in ids if ids.count(app_id) > 1})
+        if twice:
+            raise ValueError(f"apps: given twice: {', '.join(twice)}; give each once")
         return self
 
     def submitted(self) -> "SubmittedRequest":
@@ -63,6 +70,7 @@ class UpdateRequest(BaseModel):
             definitions={str(content.key): content.digest() for content in self.definitions},
             delete=sorted(self.delete),
             target_release=self.target_release,
+            apps={app.id: source_digest(app.source) for app in self.apps},
             policy=self.policy,
         )
 
@@ -83,6 +91,8 @@ class SubmittedRequest(BaseModel):
     definitions: dict[str, Digest] = Field(default_factory=dict)
     delete: list[str] = Field(default_factory=list[str])
     target_release: int | None = None
+    apps: dict[AppId, Digest] = Field(default_factory=dict)
+    """App id → digest of its source."""
     policy: UpdatePolicy
 
     @property
@@ -90,7 +100,7 @@ class SubmittedRequest(BaseModel):
         return "update" if self.target_release is None else "rollback"
 
     def digest(self) -> str:
-        """``sha256:…`` over what the update shall do: definitions, deletions, target and policy.
+        """``sha256:…`` over what the update shall do: definitions, deletions, target, policy, and the apps' sources.
 
         Who asks, why, and from which commit are not part of it: the same wish is the same update.
         """
@@ -101,6 +111,7 @@ class SubmittedRequest(BaseModel):
                 "delete": self.delete,
                 "target_release": self.target_release,
                 "policy": self.policy.model_dump(mode="json"),
+                **({"apps": self.apps} if self.apps else {}),
             }
         )
 
