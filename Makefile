@@ -9,7 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow lint format bench dev lock clean
+# Cornserve's packages and taskroll's do not go into one environment: their protobuf and grpc stubs disagree.
+INTEROP_VENV := interop/.venv
+INTEROP_READY := $(INTEROP_VENV)/.ready
+
+.PHONY: help setup demo test test-slow interop interop-setup lint format bench dev lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -30,6 +34,21 @@ demo: $(READY) ## update tasks in running services, take a bad update back, roll
 test: lint ## lint, then the whole suite on real Temporal and a real kube-apiserver
 	@$(BIN)/python -m pytest
 
+interop: $(INTEROP_READY) ## stock Cornserve 0.1.0 as processes: what it does alone, and with the agent
+	@$(BIN)/pyright --warnings --project interop/launcher
+	@echo "interop: tests of the real gateway, resource manager and task dispatchers; their logs: build/interop" >&2
+	@$(BIN)/python -m pytest interop/tests
+
+interop-setup: $(INTEROP_READY) ## Cornserve's own virtual environment, from its lock file
+
+$(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
+	@echo "interop: a virtual environment in $(INTEROP_VENV) with Cornserve 0.1.0, locked (about a minute)" >&2
+	test -x $(INTEROP_VENV)/bin/python || $(PYTHON) -m venv --without-pip $(INTEROP_VENV)
+	$(BIN)/uv pip install --quiet --python $(INTEROP_VENV)/bin/python --no-deps --require-hashes -r interop/requirements.lock
+	@echo "interop: the agent of this checkout" >&2
+	$(BIN)/uv pip install --quiet --python $(INTEROP_VENV)/bin/python --no-deps --no-build-isolation -e agent
+	touch $(INTEROP_READY)
+
 lint: $(READY) ## ruff, pyright (strict), import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff . 2>/dev/null | head -40; echo "run: make format" >&2; exit 1; }
@@ -46,10 +65,13 @@ bench: $(READY) ## the saga beside the same calls made bare; the window beside a
 dev: $(READY) ## Temporal, etcd and kube-apiserver on this machine, until `taskroll dev down`
 	@$(BIN)/taskroll dev up
 
-lock: $(READY) ## make requirements.lock anew from pyproject.toml: versions and hashes, no addresses
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	  --no-header --no-emit-package taskroll-agent --extra dev pyproject.toml -o requirements.lock
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-annotate --no-header
+
+lock: $(READY) ## make both lock files anew: versions and hashes, no addresses
+	@$(LOCK) --no-emit-package taskroll-agent --extra dev pyproject.toml -o requirements.lock
+	@$(LOCK) --override interop/overrides.txt interop/requirements.in -o interop/requirements.lock
 
 clean: ## remove what was built here (not the cache of binaries)
-	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) $(INTEROP_VENV) build dist .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
