@@ -20,6 +20,8 @@ from .step import Progress, running, seconds_left
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 """Seconds between two rounds over the apps that are not back."""
+ATTEMPTS_TO_LOAD = 6
+"""For an app whose source does not load: some 15 s, in which a gateway that has just started reads its definitions."""
 
 
 @dataclass
@@ -92,7 +94,7 @@ class _Restoring:
             return error.message
         except AppRefused as error:
             await self._write(entry, "refused", number=_attempts(entry))
-            if error.is_final:
+            if error.is_for_its_source and _attempts(entry) >= ATTEMPTS_TO_LOAD:
                 await self._write(entry, "lost", reason=error.message)
             return error.message
         await self._write(entry, "restored", new_id=new_id, source=entry.source)

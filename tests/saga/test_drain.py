@@ -12,7 +12,7 @@ from taskroll.models.status import UpdateStatus
 
 from .sources import library
 from .stand_in_gateway import StandInGateway, app_source, stand_in_gateway
-from .world import QUICK, World
+from .world import QUICK, TOKEN_VARIABLE, World, services_config
 
 REFUSE = QUICK.model_copy(update={"drain": "refuse"})
 SHUTDOWN = QUICK.model_copy(update={"drain": "shutdown", "grace": 0.0})
@@ -30,7 +30,7 @@ async def gateway(bare_world: World) -> AsyncGenerator[StandInGateway]:
 @pytest.fixture
 async def world(bare_world: World, gateway: StandInGateway) -> World:
     """Version 1 is released on one replica, and the worker knows the gateway."""
-    await bare_world.with_gateway(gateway.url)
+    await bare_world.with_services(services_config(TOKEN_VARIABLE, gateway_url=gateway.url))
     await bare_world.start_worker()
     await bare_world.replicas.start("gateway")
     await bare_world.replicas.start("dispatcher")

@@ -15,7 +15,7 @@ from .sources import library
 from .stand_in_gateway import StandInGateway
 from .test_drain import ENCODER, REFUSE, RESTORE, SHUTDOWN, SKETCH, gateway, world
 from .test_worker_death import start_process
-from .world import QUICK, World
+from .world import QUICK, TOKEN_VARIABLE, World, services_config
 
 __all__ = ["gateway", "world"]
 
@@ -214,7 +214,7 @@ async def test_worker_that_dies_in_the_middle_leaves_no_app_out_and_none_twice(
     bare_world: World, gateway: StandInGateway, tmp_path: Path, path: str, calls: list[str]
 ) -> None:
     """It is killed while the gateway carries out its call; another worker finishes the update."""
-    await bare_world.with_gateway(gateway.url)
+    await bare_world.with_services(services_config(TOKEN_VARIABLE, gateway_url=gateway.url))
     await bare_world.replicas.start("gateway")
     await bare_world.replicas.start("dispatcher")
     process = await start_process(bare_world, "none", "before", tmp_path / "died", gateway_url=gateway.url)

@@ -111,9 +111,8 @@ class World:
         await self._exits.enter_async_context(self.worker)
         return self.worker
 
-    async def with_gateway(self, url: str) -> None:
-        """Let the workers that start from here on know the platform's gateway."""
-        config = services_config(TOKEN_VARIABLE, gateway_url=url)
+    async def with_services(self, config: ServicesConfig) -> None:
+        """Let the workers that start from here on know these services, and this platform."""
         assert config.platform is not None
         gateway = await self._exits.enter_async_context(Gateway(config.platform))
         fleet = replace(self.connections.fleet, config=config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, cast
@@ -15,8 +16,9 @@ from taskroll.services.configuration import PlatformConfig
 CONNECT_TIMEOUT = 3.0
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of an answer. A task in the list is some hundred bytes."""
-SHOWN = 300
+SHOWN = 500
 """Characters of the gateway's own words in a message."""
+_REFUSAL = re.compile(r'HTTP response body: .*?"message":\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
 
 
 class AppRefused(TaskrollError):
@@ -25,8 +27,9 @@ class AppRefused(TaskrollError):
     code = "AppRefused"
 
     @property
-    def is_final(self) -> bool:
-        """Whether the app itself is wrong: its source does not load, or is no app. Trying again will not help."""
+    def is_for_its_source(self) -> bool:
+        """Whether the source does not load, or is no app. So it is with any source in a gateway that has just started
+        and not read its definitions yet."""
         return "validation failed" in self.message
 
 
@@ -105,7 +108,7 @@ class Gateway:
                         app_id = str(event.get("app_id"))
                         await on_named(app_id)
                     case "error":
-                        raise AppRefused(str(event.get("message"))[:SHOWN])
+                        raise AppRefused(_in_short(str(event.get("message"))))
                     case "final" if app_id is not None:
                         return app_id
                     case _:
@@ -161,6 +164,14 @@ class Gateway:
 
     def _unavailable(self, namespace: str, what: str) -> GatewayUnavailable:
         return GatewayUnavailable(f"gateway {self.config.gateway.base_url(namespace)}: {what}")
+
+
+def _in_short(words: str) -> str:
+    """The gateway's words; of a refusal by the API server, which they hold whole, only its message."""
+    refusal = _REFUSAL.search(words)
+    if refusal is not None:
+        words = f"{words.partition(':')[0]}: {json.loads(refusal.group(1))}"
+    return words[:SHOWN]
 
 
 async def _limited(response: httpx.Response) -> bytes:
