@@ -12,7 +12,7 @@ from taskroll.models.errors import StillInUse
 from taskroll.models.steps import CheckInput, CheckResult
 from taskroll.models.wording import counted
 
-from .closure_usage import ClosureUsage, Telling
+from .closure_usage import ClosureUsage, Telling, asking_until
 from .step import running, seconds_left
 
 POLL_INTERVAL = 0.5
@@ -32,7 +32,7 @@ class CheckUnregistered:
             ApplicationError: ``StillInUse``, naming them, where the policy is to refuse or time is up.
                 ``GatewayUnavailable`` where the gateway does not answer: retried until time is up.
         """
-        async with running("check", check) as progress:
+        async with running("check", check) as progress, asking_until(check.budget):
             plan = await read_plan(self.cluster, check.namespace, check.plan)
             request = await read_request(self.cluster, check.namespace, check.request_id)
             search = await self.usage.search(check.namespace, plan.closure, plan.depends_on, request.apps)

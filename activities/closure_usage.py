@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, field
 
 from temporalio import activity
@@ -11,15 +11,19 @@ from temporalio.service import RPCError
 
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import list_definitions
+from taskroll.models.errors import GatewayUnavailable
 from taskroll.models.usage import Use
 from taskroll.platforms.cornserve.gateway import Gateway
 from taskroll.platforms.cornserve.usage import Closure, UsageSearch
 from taskroll.tasklib.closure import sources_of
 from taskroll_agent.contracts import DefinitionContent
 
+from .step import seconds_left
+
 SHOWN = 20
 """How many uses the workflow is told of."""
 TELL_INTERVAL = 2.0
+"""Seconds from the step's start, and between two times: what is gone by then is not worth telling."""
 MAX_TOLD = 10
 """How often a step tells the workflow: each time costs four events of its history."""
 
@@ -62,12 +66,22 @@ def _task_classes(live: Mapping[str, DefinitionContent], keys: Collection[str]) 
     return frozenset(live[key].task_class_name for key in keys if key in live)
 
 
+@contextlib.asynccontextmanager
+async def asking_until(budget: float) -> AsyncGenerator[None]:
+    """Let a gateway that does not answer be asked again, by a retry of the step, until its budget is used up."""
+    try:
+        yield
+    except GatewayUnavailable as error:
+        error.retryable = seconds_left(budget) > 0
+        raise
+
+
 @dataclass
 class Telling:
     """Tells the workflow what is still in use, so that its current details show it. Not at each look."""
 
     _told: list[str] = field(default_factory=list[str])
-    _at: float = 0.0
+    _at: float = field(default_factory=time.monotonic)
     _times: int = 0
 
     async def tell(self, uses: list[Use]) -> None:

@@ -17,7 +17,7 @@ from taskroll.platforms.cornserve.usage import AppUse, Usage, UsageSearch
 from taskroll.services.deadline import Deadline
 from taskroll.services.settle import settle_all
 
-from .closure_usage import ClosureUsage, Telling
+from .closure_usage import ClosureUsage, Telling, asking_until
 from .step import Progress, running, seconds_left
 
 POLL_INTERVAL = 0.5
@@ -37,7 +37,7 @@ class ShutDownApps:
             ApplicationError: ``StillInUse``, before any app is stopped, where one could not be registered again.
                 ``GatewayUnavailable`` where the gateway does not answer: retried until time is up.
         """
-        async with running("shut-down-apps", step) as progress:
+        async with running("shut-down-apps", step) as progress, asking_until(step.budget):
             gateway = self.usage.gateway
             assert gateway is not None, "the plan refuses the policy where no platform is configured"
             plan = await read_plan(self.cluster, step.namespace, step.plan)

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from taskroll.models.apps import AppSource
-from taskroll.models.status import UpdateStatus
 
 from .sources import library
 from .stand_in_gateway import StandInGateway, app_source, stand_in_gateway
@@ -36,10 +35,6 @@ async def world(bare_world: World, gateway: StandInGateway) -> World:
     await bare_world.replicas.start("dispatcher")
     assert (await bare_world.update(library(1))).status.outcome == "completed"
     return bare_world
-
-
-def step_names(status: UpdateStatus) -> list[str]:
-    return [step.name for step in status.steps]
 
 
 async def test_refuse_names_app_task_instance_and_pod(world: World, gateway: StandInGateway) -> None:
@@ -183,3 +178,15 @@ async def test_shutdown_without_a_platform_is_rejected_with_the_way_out(bare_wor
     view = await bare_world.update(library(1), policy=SHUTDOWN)
     assert view.status.outcome == "rejected"
     assert "services.yaml has no platform section" in view.status.message
+
+
+async def test_history_stays_small_and_holds_no_source_of_an_app(world: World, gateway: StandInGateway) -> None:
+    source = ENCODER + "# only here\n"
+    apps = [AppSource(id=await gateway.register(source), source=source) for _ in range(10)]
+    request_id = await world.submit(library(2), policy=RESTORE, apps=apps)
+    view = await world.ended(request_id)
+    assert (view.status.outcome, len(view.status.apps)) == ("completed", 10)
+    history = await world.handle(request_id).fetch_history()
+    print(f"{len(history.events)} events, {len(history.to_json())} bytes as JSON")
+    assert len(history.events) <= 90
+    assert "only here" not in history.to_json()
