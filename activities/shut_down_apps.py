@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from taskroll.cluster.app_journal import AppJournal, JournalLine
+from taskroll.cluster.app_journal import Act, AppJournal, JournalLine
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.requests import read_request
@@ -45,12 +45,12 @@ class ShutDownApps:
             search = await self.usage.search(step.namespace, plan.closure, plan.depends_on, request.apps)
             journal = AppJournal(self.cluster, step.namespace, step.request_id)
             shutdown = _Shutdown(step, gateway, journal, search, progress)
-            await shutdown.finish_interrupted()
             usage = await shutdown.grace()
             while usage.apps:
                 shutdown.refuse_what_cannot_come_back(usage)
                 await shutdown.stop(_next(usage.apps))
                 usage = await search.look()
+            await shutdown.settle_interrupted()
             return ShutDownResult(apps=[entry.stopped() for entry in await journal.entries() if entry.is_ours])
 
 
@@ -84,26 +84,28 @@ class _Shutdown:
                 details=lost,
             )
 
-    async def finish_interrupted(self) -> None:
-        """Settle what an attempt before this one began and did not see the end of."""
-        begun = [entry for entry in await self.journal.entries() if entry.last("stopped", "left") is None]
-        if not begun:
-            return
-        listed = await self.gateway.apps(self.step.namespace)
-        for entry in begun:
-            if entry.app_id in listed:
-                await self._unregister(entry.app_id)
-            # Where it is not listed, the attempt before did it, or somebody in the same moment: nobody can tell, and
-            # an app that is back without need is better than one that is missing.
-            await self._write(entry.app_id, "stopped")
-
     async def stop(self, app: AppUse) -> None:
         self.progress.count(0, f"unregisters {app.app_id}")
-        number = len(await self.journal.entries()) + 1
-        line = JournalLine(app_id=app.app_id, act="stopping", number=number, at=datetime.now(UTC), source=app.source)
-        await self.journal.write(line)
+        entries = {entry.app_id: entry for entry in await self.journal.entries()}
+        is_first_attempt = app.app_id not in entries
+        if is_first_attempt:
+            line = JournalLine(
+                app_id=app.app_id, act="stopping", number=len(entries) + 1, at=datetime.now(UTC), source=app.source
+            )
+            await self.journal.write(line)
         answer = await self._unregister(app.app_id)
-        await self._write(app.app_id, "stopped" if answer == "stopped" else "left")
+        await self._write(app.app_id, "left" if answer == "unknown" and is_first_attempt else "stopped")
+
+    async def settle_interrupted(self) -> None:
+        """Say of each app whose unregistering broke off whether it is stopped.
+
+        One that is gone was stopped by the attempt that broke off, or by somebody else in the same moment: nobody can
+        tell, and an app that comes back without need is better than one that is missing.
+        """
+        begun = [entry for entry in await self.journal.entries() if entry.last("stopped", "left") is None]
+        listed = await self.gateway.apps(self.step.namespace) if begun else {}
+        for entry in begun:
+            await self._write(entry.app_id, "left" if entry.app_id in listed else "stopped")
 
     async def _unregister(self, app_id: str) -> str:
         # A cancel waits for the answer: what is registered again afterwards must not meet a shutdown under way.
@@ -112,9 +114,8 @@ class _Shutdown:
         )
         return answer
 
-    async def _write(self, app_id: str, act: str) -> None:
-        line = JournalLine.model_validate({"app_id": app_id, "act": act, "at": datetime.now(UTC)})
-        await self.journal.write(line)
+    async def _write(self, app_id: str, act: Act) -> None:
+        await self.journal.write(JournalLine(app_id=app_id, act=act, at=datetime.now(UTC)))
 
 
 def _next(apps: list[AppUse]) -> AppUse:

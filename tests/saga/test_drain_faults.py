@@ -10,6 +10,7 @@ from temporalio import activity
 
 from taskroll.models.apps import AppSource
 from taskroll.models.decision import AbortInput
+from taskroll.models.policy import UpdatePolicy
 
 from .sources import library
 from .stand_in_gateway import StandInGateway
@@ -101,12 +102,16 @@ async def test_unregistering_that_fails_is_tried_again(world: World, gateway: St
     assert [stopped.app_id for stopped in view.status.apps] == [app]
 
 
-async def test_app_counts_as_stopped_once_where_the_answer_was_lost(world: World, gateway: StandInGateway) -> None:
+@pytest.mark.parametrize(("policy", "back"), [(SHUTDOWN, []), (RESTORE, ["register"])])
+async def test_app_counts_as_stopped_once_where_the_answer_was_lost(
+    world: World, gateway: StandInGateway, policy: UpdatePolicy, back: list[str]
+) -> None:
     app = await gateway.register(ENCODER)
     gateway.fail("/app/unregister after", 500)
-    view = await world.update(library(2), policy=RESTORE, apps=[AppSource(id=app, source=ENCODER)])
+    view = await world.update(library(2), policy=policy, apps=[AppSource(id=app, source=ENCODER)])
     assert view.status.outcome == "completed"
-    assert gateway.calls == [f"unregister {app}", "register"]
+    assert gateway.calls == [f"unregister {app}", *back]
+    assert [(stopped.app_id, stopped.note) for stopped in view.status.apps] == [(app, "")]
 
 
 async def test_app_that_its_owner_unregistered_first_does_not_come_back(world: World, gateway: StandInGateway) -> None:
