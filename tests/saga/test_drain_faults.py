@@ -39,6 +39,10 @@ async def test_gateway_that_stays_away_ends_the_update_with_its_name(world: Worl
     view = await world.update(library(2), policy=OVERDUE)
     assert view.status.outcome == "rolled_back"
     assert f"gateway {gateway.url}: /app/list" in view.status.message
+    [check] = [step for step in view.status.steps if step.name == "check"]
+    # Not after the server's own timer, half a minute later.
+    assert check.seconds is not None
+    assert check.seconds < 15
     assert world.replicas.versions("EncoderTask") == {1}
 
 
