@@ -66,8 +66,7 @@ class _Restoring:
                 reason = await self._one(entry)
                 if reason is not None:
                     reasons[entry.app_id] = reason
-            left = {entry.app_id for entry in await self.journal.entries() if not entry.is_over} & set(reasons)
-            waiting = [entry for entry in waiting if entry.app_id in left]
+            waiting = [entry for entry in waiting if entry.app_id in reasons and not entry.is_over]
             if not waiting:
                 return
             self.progress.report(
