@@ -1,4 +1,4 @@
-"""Unregistration check: no instance of the closure lives, seen behind the fence."""
+"""Unregistration check: nothing uses the closure, seen behind the fence."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,49 +7,55 @@ from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.plans import read_plan
-from taskroll.cluster.task_instances import list_instances
+from taskroll.cluster.requests import read_request
 from taskroll.models.errors import StillInUse
 from taskroll.models.steps import CheckInput, CheckResult
 from taskroll.models.wording import counted
 
+from .closure_usage import ClosureUsage, Telling, asking_until
 from .step import running, seconds_left
 
 POLL_INTERVAL = 0.5
-"""Seconds between two looks at the live instances."""
+"""Seconds between two looks."""
 
 
 @dataclass
 class CheckUnregistered:
     cluster: Cluster
+    usage: ClosureUsage
 
     @activity.defn(name="check")
     async def run(self, check: CheckInput) -> CheckResult:
-        """Wait until no instance is left, or refuse at once.
+        """Wait until no app, task, instance or task manager pod of the closure is left, or refuse at once.
 
         Raises:
-            ApplicationError: ``StillInUse``, naming the instances, where the policy is to refuse or time is up.
+            ApplicationError: ``StillInUse``, naming them, where the policy is to refuse or time is up.
+                ``GatewayUnavailable`` where the gateway does not answer: retried until time is up.
         """
-        async with running("check", check) as progress:
+        async with running("check", check) as progress, asking_until(check.budget):
             plan = await read_plan(self.cluster, check.namespace, check.plan)
-            seen: set[str] = set()
+            request = await read_request(self.cluster, check.namespace, check.request_id)
+            search = await self.usage.search(check.namespace, plan.closure, plan.depends_on, request.apps)
+            telling = Telling()
+            seen: set[tuple[str, str]] = set()
             while True:
-                instances = await list_instances(self.cluster, check.namespace, set(plan.task_classes))
-                if not instances:
+                uses = (await search.look()).uses
+                if not uses:
                     return CheckResult(waited_for=len(seen))
-                names = [
-                    f"{instance.class_name} {instance.name} (since {instance.created_at})" for instance in instances
-                ]
-                seen.update(instance.name for instance in instances)
-                progress.report(len(seen) - len(instances), len(seen), "waits for " + ", ".join(names[:5]))
-                count = counted(len(instances), "instance")
+                seen.update((use.kind, use.name) for use in uses)
+                names = [str(use) for use in uses]
+                progress.report(len(seen) - len(uses), len(seen), "waits for " + ", ".join(names[:5]))
+                await telling.tell(uses)
                 if check.refuse:
                     raise StillInUse(
-                        f"in use by {count} (policy.drain is refuse); unregister, or use drain wait",
+                        f"{counted(len(uses), 'use')} of the definitions (policy.drain is refuse); unregister, or use "
+                        "drain wait or shutdown",
                         details=names,
                     )
                 if seconds_left(check.budget) <= 0:
                     raise StillInUse(
-                        f"still in use by {count} after {check.budget:g} s (policy.drain_timeout)",
+                        f"still {counted(len(uses), 'use')} of the definitions when the time was up "
+                        "(policy.drain_timeout)",
                         details=names,
                     )
                 await asyncio.sleep(POLL_INTERVAL)

@@ -61,7 +61,7 @@ class FinishUpdate:
                 "ended_at",
             }
         )
-        facts |= {"plan": finish.plan, "decisions": status.decisions, "steps": status.steps}
+        facts |= {"plan": finish.plan, "decisions": status.decisions, "steps": status.steps, "apps": status.apps}
         try:
             opened = (await read_record(self.cluster, finish.namespace, finish.request_id)).record
         except UnknownUpdate:

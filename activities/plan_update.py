@@ -16,13 +16,14 @@ from taskroll.cluster.releases import current_release, find_release
 from taskroll.cluster.requests import read_request
 from taskroll.cluster.revisions import read_definition_revisions
 from taskroll.cluster.task_instances import list_instances
-from taskroll.models.errors import FenceNotEnforced, InvalidRequest
+from taskroll.models.errors import FenceNotEnforced, GatewayUnavailable, InvalidRequest
 from taskroll.models.names import plan_name
 from taskroll.models.plan import Plan, PlanSummary
 from taskroll.models.record import RecordedChange, UpdateRecord
 from taskroll.models.request import SubmittedRequest
 from taskroll.models.steps import PlanInput
 from taskroll.planning import (
+    Extent,
     adopted_entries,
     changed_keys,
     contents_after,
@@ -34,6 +35,7 @@ from taskroll.planning import (
 )
 from taskroll_agent.contracts import DefinitionContent, ReleaseEntry
 
+from .closure_usage import ClosureUsage
 from .live_state import read_live_state
 from .services_in_reach import ServicesInReach
 from .step import running
@@ -43,6 +45,7 @@ from .step import running
 class PlanUpdate:
     cluster: Cluster
     services: ServicesInReach
+    usage: ClosureUsage
 
     @activity.defn(name="plan")
     async def run(self, step: PlanInput) -> PlanSummary:
@@ -88,6 +91,7 @@ class PlanUpdate:
         warnings = unfenced + await asyncio.to_thread(
             refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules
         )
+        apps, unseen = await self._apps(step.namespace, request, extent) if changes else ([], [])
         plan = Plan(
             request_id=step.request_id,
             number=step.number,
@@ -99,7 +103,8 @@ class PlanUpdate:
             task_classes=extent.task_classes,
             services=await self.services.extents(step.namespace),
             instances=await list_instances(self.cluster, step.namespace, set(extent.task_classes)),
-            warnings=[*([] if request.adopt else foreign_edits(keys, live.entries, known)), *warnings],
+            apps=apps,
+            warnings=[*([] if request.adopt else foreign_edits(keys, live.entries, known)), *warnings, *unseen],
         )
         await dry_run_changes(self.cluster, step.namespace, plan.written(), contents, request_id=step.request_id)
         return plan
@@ -109,6 +114,34 @@ class PlanUpdate:
             return None
         release = await find_release(self.cluster, request.namespace, request.target_release)
         return dict(release.definitions)
+
+    async def _apps(self, namespace: str, request: SubmittedRequest, extent: Extent) -> tuple[list[str], list[str]]:
+        """Registered apps that use the closure, and a warning where nobody can tell.
+
+        Raises:
+            InvalidRequest: where the policy asks for what cannot be done with the apps.
+        """
+        policy = request.policy
+        if self.usage.gateway is None:
+            if policy.drain == "shutdown":
+                raise InvalidRequest(
+                    "policy.drain: shutdown unregisters apps at the platform's gateway, and the worker's services.yaml "
+                    "has no platform section; add it, or use drain wait or refuse"
+                )
+            return [], []
+        search = await self.usage.search(namespace, extent.closure, extent.depends_on, request.apps)
+        try:
+            found = await search.look()
+        except GatewayUnavailable as error:
+            return [], [f"{error.message}; what uses the definitions is seen when it answers, before anything changes"]
+        lost = [app.app_id for app in found.apps if app.source is None]
+        if policy.restore_apps and lost:
+            raise InvalidRequest(
+                "policy.restore_apps: these apps use the definitions, or may, and could not be registered again, since "
+                "their source is not known; give it with --app ID=PATH, or leave out --restore-apps",
+                details=lost,
+            )
+        return [str(use) for use in found.uses if use.kind == "app"], []
 
     async def _unfenced(self, request: SubmittedRequest) -> list[str]:
         """A warning where the API server will not enforce the fence."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from taskroll.models.apps import AppSource
 from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, ResumeInput
 from taskroll.models.policy import UpdatePolicy
 from taskroll.models.provenance import GitProvenance
@@ -79,6 +80,7 @@ class TaskrollClient:
         to: int | None = None,
         reason: str = "",
         git: GitProvenance | None = None,
+        apps: Sequence[AppSource] = (),
         policy: UpdatePolicy | None = None,
     ) -> Submission:
         """Go back to a release: an update whose aim is that release, with a new epoch of its own.
@@ -90,6 +92,7 @@ class TaskrollClient:
             to: Epoch of the release; None takes the newest good one whose content differs from the current one.
             reason: One line.
             git: Origin, where there is one.
+            apps: Sources of registered apps.
             policy: Defaults as for any update.
 
         Raises:
@@ -110,6 +113,7 @@ class TaskrollClient:
                     reason=reason,
                     git=git,
                     target_release=target,
+                    apps=list(apps),
                     policy=policy or UpdatePolicy(),
                 ),
             )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from taskroll.cluster.app_sources import write_app_sources
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import LiveDefinition, list_definitions
 from taskroll.cluster.fence_enforcement import missing_policies
@@ -64,6 +65,12 @@ class ClusterConnection:
     async def missing_policies(self) -> list[str]:
         """Names of the admission policies that are not installed, or not bound to deny."""
         return await missing_policies(await self._connected())
+
+    async def write_app_sources(self, request: UpdateRequest) -> None:
+        """Store the sources of the apps that a request carries; those that are stored stay."""
+        await write_app_sources(
+            await self._connected(), self._settings.namespace, request.apps, request_id=request.request_id
+        )
 
     async def submit_request(self, request: SubmittedRequest) -> bool:
         """Store a request under its id; False where the same one is stored already.

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from taskroll.models.apps import AppSource
 from taskroll.models.errors import InvalidRequest, InvalidSource
 from taskroll.models.policy import UpdatePolicy
 from taskroll.models.request import UpdateRequest
@@ -26,6 +27,8 @@ class DeployOptions:
     requested_by: str
     reason: str = ""
     policy: UpdatePolicy = field(default_factory=UpdatePolicy)
+    apps: list[AppSource] = field(default_factory=list[AppSource])
+    """Sources of registered apps."""
     prune: bool = False
     """Delete live definitions of the package's modules that the package no longer has."""
 
@@ -75,6 +78,7 @@ async def read_package_request(
             git=git,
             definitions=contents,
             delete=delete,
+            apps=options.apps,
             policy=options.policy,
         ),
     )

@@ -102,6 +102,7 @@ class Submissions:
         # Before anything is written: a request whose update cannot be started should not take its id.
         temporal = await self._temporal.client()
         await self._cluster.write_missing_revisions(request)
+        await self._cluster.write_app_sources(request)
         created = await self._cluster.submit_request(wish)
         # Who asked first stays the requester, also where a second client is the one whose start gets through.
         first = wish if created else (await self._cluster.request(request.request_id) or wish)
@@ -262,7 +263,8 @@ def _details(request: SubmittedRequest) -> str:
         dirty = " with uncommitted changes" if request.git.dirty else ""
         subject = f": {_plain(request.git.subject)}" if request.git.subject else ""
         lines.append(f"**Commit** `{request.git.commit}`{dirty}{subject}")
-    lines.append(f"**Policy** drain {request.policy.drain}, approval {request.policy.approval}")
+    drain = request.policy.drain + (", apps restored" if request.policy.restore_apps else "")
+    lines.append(f"**Policy** drain {drain}, approval {request.policy.approval}")
     names = [f"- `{key}`" for key in request.definitions] + [f"- `{key}` (delete)" for key in request.delete]
     shown = names[:SHOWN_DEFINITIONS]
     if len(names) > len(shown):

@@ -19,6 +19,7 @@ from activities.abort_prepared import AbortPrepared
 from activities.assess_update import AssessUpdate
 from activities.attest_replicas import AttestReplicas
 from activities.check_unregistered import CheckUnregistered
+from activities.closure_usage import ClosureUsage
 from activities.commit_release import CommitRelease
 from activities.find_dead_updates import FindDeadUpdates
 from activities.finish_update import FinishUpdate
@@ -27,15 +28,18 @@ from activities.patch_definitions import PatchDefinitions
 from activities.plan_update import PlanUpdate
 from activities.prepare_services import PrepareServices
 from activities.raise_fence import RaiseFence
+from activities.restore_apps import RestoreApps
 from activities.restore_definitions import RestoreDefinitions
 from activities.revert_release import RevertRelease
 from activities.services_in_reach import ServicesInReach
+from activities.shut_down_apps import ShutDownApps
 from activities.stage_revisions import StageRevisions
 from activities.take_over import TakeOver
 from activities.verify_services import VerifyServices
 from activities.worker_rights import WorkerRights
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
+from taskroll.platforms.cornserve.gateway import Gateway
 from taskroll.services.agent_calls import AgentCalls
 from taskroll.services.configuration import ServicesConfig
 from taskroll.services.configuration_file import load_services
@@ -70,6 +74,8 @@ class Connections:
     temporal: Client
     cluster: Cluster
     fleet: Fleet
+    gateway: Gateway | None = None
+    """Of the platform, where ``services.yaml`` names one."""
 
 
 @asynccontextmanager
@@ -102,6 +108,7 @@ async def connect(
             temporal=await connect_temporal(settings, runtime),
             cluster=cluster,
             fleet=Fleet(config=config, cluster=cluster, calls=calls),
+            gateway=await stack.enter_async_context(Gateway(config.platform)) if config.platform else None,
         )
 
 
@@ -129,10 +136,12 @@ def sdk_runtime(metrics_address: str | None) -> Runtime:
 def create_activities(connections: Connections) -> list[Callable[..., Any]]:
     """All activities, each with the clients that it needs."""
     cluster, services = connections.cluster, ServicesInReach(connections.fleet)
+    usage = ClosureUsage(cluster, connections.gateway)
     return [
-        PlanUpdate(cluster, services).run,
+        PlanUpdate(cluster, services, usage).run,
         RaiseFence(cluster).run,
-        CheckUnregistered(cluster).run,
+        ShutDownApps(cluster, usage).run,
+        CheckUnregistered(cluster, usage).run,
         StageRevisions(cluster).run,
         PrepareServices(cluster, services).run,
         PatchDefinitions(cluster).run,
@@ -142,6 +151,7 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
         RevertRelease(cluster).run,
         RestoreDefinitions(cluster).run,
         AbortPrepared(services).run,
+        RestoreApps(cluster, connections.gateway).run,
         FinishUpdate(cluster).run,
         AttestReplicas(cluster, services).run,
         FindDeadUpdates(connections.temporal, cluster, services).run,

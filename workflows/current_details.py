@@ -19,6 +19,10 @@ def render(status: UpdateStatus) -> str:
             f"**Plan {plan.number}**: {plan.in_words()}; closure of {plan.closure}; {reach or 'no services'}",
             "",
         ]
+        if plan.apps:
+            lines += ["**In use by**", "", *(f"- {app}" for app in plan.apps), ""]
+    if status.apps:
+        lines += ["**Apps stopped**", "", *(f"- {app}" for app in status.apps), ""]
     for decision in status.decisions:
         lines += [f"**{decision.decision}** by {decision.by}: {decision.reason or '(no reason given)'}", ""]
     if status.steps:

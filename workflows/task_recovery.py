@@ -75,6 +75,7 @@ class TaskRecoveryWorkflow(TaskUpdateWorkflow):
     async def _outcome_after(self, taken: TakeOverResult, found: Assessment) -> Outcome:
         """What becomes of the update; registers the compensations for what has to be taken back."""
         self._remember(taken.seen or found.recorded)
+        self._may_have_stopped_apps = self._policy.drain == "shutdown"
         plan = self._status.plan = found.plan
         was_rolling_back = taken.seen is not None and taken.seen.phase == "rolling-back"
         if self._release is not None:

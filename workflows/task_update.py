@@ -19,8 +19,10 @@ with workflow.unsafe.imports_passed_through():
     from activities.plan_update import PlanUpdate
     from activities.prepare_services import PrepareServices
     from activities.raise_fence import RaiseFence
+    from activities.restore_apps import RestoreApps
     from activities.restore_definitions import RestoreDefinitions
     from activities.revert_release import RevertRelease
+    from activities.shut_down_apps import ShutDownApps
     from activities.stage_revisions import StageRevisions
     from activities.verify_services import VerifyServices
     from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, ResumeInput, Vote
@@ -45,6 +47,8 @@ with workflow.unsafe.imports_passed_through():
         PlanInput,
         PlannedStep,
         ReleaseStep,
+        RestoreAppsInput,
+        ShutDownInput,
         StepResult,
         UpdateRef,
     )
@@ -62,6 +66,8 @@ STAGE_BUDGET = timedelta(minutes=10)
 PATCH_BUDGET = timedelta(minutes=10)
 COMMIT_BUDGET = timedelta(minutes=5)
 INVALIDATE_BUDGET = timedelta(minutes=10)
+REFUSE_BUDGET = timedelta(minutes=1)
+"""For a gateway that does not answer, where the policy is not to wait for anybody."""
 GRACE = timedelta(seconds=30)
 """An activity ends by its own budget and says why; the server's timer is only for one that no worker runs."""
 HEARTBEAT = timedelta(seconds=5)
@@ -102,6 +108,8 @@ class TaskUpdateWorkflow:
         self._compensations = Compensations()
         self._abort: AbortInput | None = None
         self._is_cancelled = False
+        self._may_have_stopped_apps = False
+        self._apps_failure = ""
         self._resume: ResumeInput | None = None
         self._release: ReleaseInput | None = None
         self._compensating_until: float | None = None
@@ -131,7 +139,7 @@ class TaskUpdateWorkflow:
                 return "rejected"
             if await self._raise_fence(plan):
                 break
-        await self._check_unregistered(plan)
+        await self._check_unregistered(plan, await self._shut_down_apps(plan))
         await self._stage(plan)
         await self._prepare(plan)
         await self._patch(plan)
@@ -209,6 +217,12 @@ class TaskUpdateWorkflow:
                 f"the update is not parked, it is {self._status.outcome or self._status.phase}: abort it, or wait",
                 type=WrongPhase.code,
             )
+
+    @workflow.signal
+    def still_in_use(self, uses: list[str] | None = None) -> None:
+        """What the step that drains sees; from the activity, for the web UI."""
+        if self._status.phase == "draining" and uses:
+            self._board.wait_for(uses, f"waits for {counted(len(uses), 'use')} of the definitions to end")
 
     @workflow.query
     def status(self) -> UpdateStatus:
@@ -302,8 +316,24 @@ class TaskUpdateWorkflow:
         )
         return not result.drifted
 
-    async def _check_unregistered(self, plan: PlanSummary) -> None:
+    async def _shut_down_apps(self, plan: PlanSummary) -> timedelta:
+        """Where the policy asks for it; return what is left of the time to drain."""
         budget = timedelta(seconds=self._policy.drain_timeout)
+        if self._policy.drain == "refuse":
+            return min(budget, REFUSE_BUDGET)
+        if self._policy.drain == "shutdown":
+            until = workflow.time() + self._policy.drain_timeout
+            # Said before the first app is stopped: however the update ends, they are looked after.
+            self._may_have_stopped_apps = True
+            step = ShutDownInput(
+                **self._planned(plan, budget), grace=self._policy.grace, restore=self._policy.restore_apps
+            )
+            result = await self._step("shut-down-apps", ShutDownApps.run, step, budget)
+            self._status.apps = result.apps
+            budget = timedelta(seconds=max(1.0, until - workflow.time()))
+        return budget
+
+    async def _check_unregistered(self, plan: PlanSummary, budget: timedelta) -> None:
         check = CheckInput(**self._planned(plan, budget), refuse=self._policy.drain == "refuse")
         await self._step("check", CheckUnregistered.run, check, budget)
         self._board.wait_for([])
@@ -361,6 +391,33 @@ class TaskUpdateWorkflow:
         budget = self._compensation_budget()
         await self._step("abort-prepare", AbortPrepared.run, self._planned_step(plan, budget), budget)
 
+    async def _look_after_apps(self) -> None:
+        """Register the stopped apps again where the policy says so, once the update is through or taken back."""
+        if not self._may_have_stopped_apps:
+            return
+        budget = timedelta(seconds=self._policy.rollback_timeout)
+        step = RestoreAppsInput(
+            **self._ref.model_dump(), restore=self._policy.restore_apps, budget=budget.total_seconds()
+        )
+        try:
+            result = await self._step("restore-apps", RestoreApps.run, step, budget)
+        except Exception as error:
+            # The definitions are settled: what is left of the apps is for the record, not for a parked update.
+            if not workflow.is_failure_exception(error):
+                raise
+            self._apps_failure = failure_message(error)
+        else:
+            self._status.apps = result.apps
+
+    def _how_it_ended(self, outcome: Outcome) -> str:
+        said = [self._status.message or _MESSAGES[outcome]]
+        stopped = [str(app) for app in self._status.apps if app.restored_as is None]
+        if stopped:
+            said.append(f"apps: {', '.join(stopped)}")
+        if self._apps_failure:
+            said.append(f"apps that were stopped could not be looked after: {self._apps_failure}")
+        return "; ".join(said)
+
     # How an update ends.
 
     async def _settle(self, outcome: Outcome) -> None:
@@ -375,6 +432,7 @@ class TaskUpdateWorkflow:
                 failed = await self._compensations.run()
             if not failed:
                 try:
+                    await self._look_after_apps()
                     await self._finish(outcome)
                     return
                 except Exception as error:
@@ -391,7 +449,7 @@ class TaskUpdateWorkflow:
                 "outcome": outcome,
                 "phase": "ended",
                 "ended_at": workflow.now(),
-                "message": self._status.message or _MESSAGES[outcome],
+                "message": self._how_it_ended(outcome),
                 "waiting_for": [],
                 "plan": None,
             }
@@ -513,7 +571,8 @@ class TaskUpdateWorkflow:
 _SUMMARIES: dict[StepName, str] = {
     "plan": "compare, find the closure, check sources, dry run",
     "fence": "claim the closure, or stand in line",
-    "check": "no instance of the closure lives",
+    "shut-down-apps": "unregister the apps that use the closure",
+    "check": "nothing uses the closure",
     "stage": "store the revisions that are missing",
     "prepare": "each replica loads the new classes beside the old",
     "patch": "write the custom resources",
@@ -525,6 +584,7 @@ _SUMMARIES: dict[StepName, str] = {
     "abort-prepare": "drop the classes that were prepared",
     "take-over": "see that the workflow is gone, hold the fence for it",
     "assess": "how far the update had come",
+    "restore-apps": "look after the apps that were stopped",
 }
 """What the web UI shows beside each activity."""
 

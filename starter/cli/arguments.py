@@ -32,17 +32,44 @@ TimeoutOption = Annotated[
     typer.Option("--timeout", help="Seconds to wait; the update goes on after that.", min=0.001, metavar="SECONDS"),
 ]
 DrainOption = Annotated[
-    Literal["wait", "refuse"] | None,
+    Literal["wait", "shutdown", "refuse"] | None,
     typer.Option(
-        "--drain", help="While instances of the closure live: wait for them to finish (the default), or end at once."
+        "--drain",
+        help="While something uses the closure: wait until it is gone (the default), unregister the apps, or end at "
+        "once.",
     ),
 ]
 DrainTimeoutOption = Annotated[
     float | None,
     typer.Option(
         "--drain-timeout",
-        help="Seconds to wait for instances to finish; 3600 by default.",
+        help="Seconds to wait until nothing uses the closure; 3600 by default.",
         metavar="SECONDS",
+    ),
+]
+GraceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--grace",
+        help="With --drain shutdown: seconds that apps may end by themselves before they are unregistered; 30 by "
+        "default.",
+        metavar="SECONDS",
+    ),
+]
+RestoreAppsOption = Annotated[
+    bool,
+    typer.Option(
+        "--restore-apps",
+        help="With --drain shutdown: register the stopped apps again after the update, or after its rollback.",
+    ),
+]
+AppOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--app",
+        help="Source of a registered app, which the platform does not tell: which definitions it uses is read from it, "
+        "and --restore-apps registers it again. May be given several times.",
+        metavar="ID=PATH",
     ),
 ]
 FenceOption = Annotated[

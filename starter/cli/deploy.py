@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from starter.cli.arguments import (
+    AppOption,
     ApprovalOption,
     ApprovalTimeoutOption,
     ByOption,
     DrainOption,
     DrainTimeoutOption,
     FenceOption,
+    GraceOption,
     ReasonOption,
     RequestIdOption,
+    RestoreAppsOption,
     TimeoutOption,
     VerifyTimeoutOption,
     WaitOption,
@@ -40,6 +43,9 @@ async def deploy(
     ] = False,
     drain: DrainOption = None,
     drain_timeout: DrainTimeoutOption = None,
+    grace: GraceOption = None,
+    restore_apps: RestoreAppsOption = False,
+    app: AppOption = None,
     fence: FenceOption = None,
     approval: ApprovalOption = None,
     approval_timeout: ApprovalTimeoutOption = None,
@@ -54,6 +60,7 @@ async def deploy(
 
     They are found in the text of the package; nothing of it is run. Only sources that the cluster lacks are sent.
     """
+    from starter.app_files import read_apps
     from starter.client import open_client
     from starter.package_request import DeployOptions
 
@@ -64,12 +71,15 @@ async def deploy(
         policy=policy(
             drain=drain,
             drain_timeout=drain_timeout,
+            grace=grace,
+            restore_apps=restore_apps or None,
             fence=fence,
             approval=approval,
             approval_timeout=approval_timeout,
             verify_timeout=verify_timeout,
         ),
         prune=prune,
+        apps=read_apps(app or []),
     )
     async with open_client(target.settings()) as client:
         found = await client.package_request(path, options)

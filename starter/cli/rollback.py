@@ -5,14 +5,17 @@ from typing import Annotated
 import typer
 
 from starter.cli.arguments import (
+    AppOption,
     ApprovalOption,
     ApprovalTimeoutOption,
     ByOption,
     DrainOption,
     DrainTimeoutOption,
     FenceOption,
+    GraceOption,
     ReasonOption,
     RequestIdOption,
+    RestoreAppsOption,
     TimeoutOption,
     VerifyTimeoutOption,
     WaitOption,
@@ -43,6 +46,9 @@ async def rollback(
     within: TimeoutOption = None,
     drain: DrainOption = None,
     drain_timeout: DrainTimeoutOption = None,
+    grace: GraceOption = None,
+    restore_apps: RestoreAppsOption = False,
+    app: AppOption = None,
     fence: FenceOption = None,
     approval: ApprovalOption = None,
     approval_timeout: ApprovalTimeoutOption = None,
@@ -51,6 +57,7 @@ async def rollback(
     output: OutputOption = Output.TABLE,
 ) -> ExitCode:
     """Go back to an earlier release. That is an update too: planned, fenced and verified, with a new release number."""
+    from starter.app_files import read_apps
     from starter.cli.submitting import conclude
     from starter.client import open_client
 
@@ -62,9 +69,12 @@ async def rollback(
             requested_by=identity(by),
             to=to,
             reason=reason,
+            apps=read_apps(app or []),
             policy=policy(
                 drain=drain,
                 drain_timeout=drain_timeout,
+                grace=grace,
+                restore_apps=restore_apps or None,
                 fence=fence,
                 approval=approval,
                 approval_timeout=approval_timeout,

@@ -71,6 +71,7 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
         facts.append(("commit", status.git_commit))
     if status.plan:
         facts.append(("plan", plan_line(status.plan)))
+        facts += [("in use by", app) for app in status.plan.apps]
         facts += [("warning", Text(warning, style="yellow")) for warning in status.plan.warnings]
     facts += [(each.decision, f"by {each.by}: {each.reason or '(no reason given)'}") for each in status.decisions]
     facts += [("waits for", whom) for whom in status.waiting_for[:SHOWN]]
@@ -80,6 +81,7 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
         facts.append(("replicas", f"{status.replicas} attested{_window(status)}"))
     if status.restored_byte_for_byte is not None:
         facts.append(("restored", "byte for byte" if status.restored_byte_for_byte else "NOT byte for byte"))
+    facts += [("app", str(app)) for app in status.apps]
     if view.notice:
         facts.append(("note", Text(view.notice, style="yellow")))
     yield Text(f"update {status.request_id} in namespace {status.namespace}", style="bold")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from taskroll.models.apps import MAX_APPS, AppSource
 from taskroll.models.names import Identity, Namespace, NonEmptyLine, OneLine, RequestId, ResourceName
 from taskroll.models.policy import UpdatePolicy
 from taskroll.models.provenance import GitProvenance
@@ -139,6 +140,8 @@ class UpdateBody(_Body):
     """Keys, ``Kind/name``, of definitions that shall be gone."""
     target_release: int | None = Field(default=None, ge=1)
     """Number of the release to go back to, in place of `definitions` and `delete`."""
+    apps: Annotated[list[AppSource], Field(max_length=MAX_APPS)] = Field(default_factory=list[AppSource])
+    """Sources of registered apps: which definitions they use is read from them, and they can be registered again."""
     reason: OneLine = ""
     requested_by: Identity | None = None
     """Who asks. Nobody verifies it: it is as true as the holder of the token is."""
@@ -156,6 +159,7 @@ class UpdateBody(_Body):
             definitions=[definition.content() for definition in self.definitions],
             delete=self.delete,
             target_release=self.target_release,
+            apps=self.apps,
             policy=self.policy,
         )
 
@@ -173,6 +177,8 @@ class RollbackBody(_Body):
 
     to: int | None = Field(default=None, ge=1)
     """Number of the release; left out, the newest good one whose content differs from the current one."""
+    apps: Annotated[list[AppSource], Field(max_length=MAX_APPS)] = Field(default_factory=list[AppSource])
+    """As in an update."""
     reason: OneLine = ""
     requested_by: Identity | None = None
     policy: UpdatePolicy = Field(default_factory=UpdatePolicy)

@@ -74,6 +74,7 @@ async def create_rollback(
         requested_by=_requester(body.requested_by, by),
         to=body.to,
         reason=body.reason,
+        apps=body.apps,
         policy=body.policy,
     )
     return _submitted(request, response, submission)

@@ -1,7 +1,7 @@
 """Immutable documents: JSON in ``ControllerRevision`` objects, whose ``data`` the API server lets nobody change.
 
-Four types: the revision of a definition, a release, a plan, a request. Written once under a name that says what is in
-it, so that writing it again is no second effect.
+The revision of a definition, a release, a plan, a request; the source of an app, and what was done to one. Written
+once under a name that says what is in it, so that writing it again is no second effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .rereading import rereading
 from .resources import CONTROLLER_REVISION, field_manager
 from .transport import Call
 
-DocumentType = Literal["definition", "release", "plan", "request"]
+DocumentType = Literal["definition", "release", "plan", "request", "app-source", "app-event"]
 
 TYPE_LABEL = "taskroll.dev/type"
 REQUEST_LABEL = "taskroll.dev/request"
@@ -46,7 +46,7 @@ class Document:
     """One document as it was read.
 
     Attributes:
-        type: Which of the four.
+        type: Which of them.
         name: Of the object.
         request_id: The update that wrote it first.
         data: The JSON.

@@ -40,6 +40,7 @@ LATEST_TASKLIB_RV = Resource("cornserve.ai/v1", "LatestTasklibRV", "latesttaskli
 TASK_UPDATE = Resource("taskroll.dev/v1", "TaskUpdate", "taskupdates")
 CONTROLLER_REVISION = Resource("apps/v1", "ControllerRevision", "controllerrevisions")
 CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
+POD = Resource("v1", "Pod", "pods")
 NAMESPACE = Resource("v1", "Namespace", "namespaces", namespaced=False)
 ADMISSION_POLICY = Resource(
     "admissionregistration.k8s.io/v1",

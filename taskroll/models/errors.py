@@ -68,6 +68,13 @@ class StillInUse(TaskrollError):
     code = "StillInUse"
 
 
+class GatewayUnavailable(TaskrollError):
+    """The platform's gateway does not answer, or not what it should: nobody can say what uses a definition."""
+
+    code = "GatewayUnavailable"
+    retryable = True
+
+
 class FenceTimeout(TaskrollError):
     """An overlapping update did not end in time."""
 

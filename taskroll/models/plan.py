@@ -95,6 +95,8 @@ class Plan(BaseModel):
     services: list[ServiceExtent]
     instances: list[Instance]
     """Live instances of the closure, when the plan was made."""
+    apps: list[str] = Field(default_factory=list[str])
+    """Registered apps that use the closure, or may use it, when the plan was made."""
     warnings: list[str] = Field(default_factory=list[str])
 
     def basis_digest(self) -> str:
@@ -156,6 +158,7 @@ class Plan(BaseModel):
             closure=len(self.closure),
             services=self.services,
             instances=[f"{instance.class_name} {instance.name}" for instance in self.instances[:20]],
+            apps=self.apps[:20],
             warnings=self.warnings[:20],
         )
 
@@ -177,6 +180,7 @@ class PlanSummary(BaseModel):
     closure: int
     services: list[ServiceExtent]
     instances: list[str]
+    apps: list[str] = Field(default_factory=list[str])
     warnings: list[str]
 
     @property

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DAY = 86_400.0
 
@@ -12,8 +12,13 @@ class UpdatePolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    drain: Literal["wait", "refuse"] = "wait"
-    """What to do while instances of the closure live: wait for them to finish, or end at once and name them."""
+    drain: Literal["wait", "shutdown", "refuse"] = "wait"
+    """What to do while something uses the closure: wait until it is gone, unregister the apps and wait for the rest, or
+    end at once and name it."""
+    grace: float = Field(default=30.0, ge=0, le=DAY)
+    """With `drain` shutdown: how long apps may end by themselves before they are unregistered."""
+    restore_apps: bool = False
+    """With `drain` shutdown: register the stopped apps again after the update, or after its rollback."""
     approval: Literal["none", "required"] = "none"
     """Whether somebody has to approve the plan before the fence goes up."""
     approval_timeout: float = Field(default=7 * DAY, gt=0, le=90 * DAY)
@@ -26,3 +31,17 @@ class UpdatePolicy(BaseModel):
     verify_timeout: float = Field(default=300.0, gt=0, le=DAY)
     rollback_timeout: float = Field(default=900.0, gt=0, le=DAY)
     """Budget of the compensations; when it is used up the update is parked as «needs operator»."""
+
+    @model_validator(mode="after")
+    def _fits_drain(self) -> "UpdatePolicy":
+        if self.restore_apps and self.drain != "shutdown":
+            raise ValueError(
+                f"restore_apps: only drain shutdown stops apps, and drain is {self.drain}; leave restore_apps out, or "
+                "use drain shutdown"
+            )
+        if self.drain == "shutdown" and self.grace >= self.drain_timeout:
+            raise ValueError(
+                f"grace: {self.grace:g} s leave nothing of drain_timeout, {self.drain_timeout:g} s; choose less, or a "
+                "longer drain_timeout"
+            )
+        return self

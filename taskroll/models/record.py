@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskroll_agent.contracts import sha256_digest
 
+from .apps import StoppedApp
 from .status import Decision, Outcome, Phase, Step
 
 
@@ -47,6 +48,7 @@ class UpdateRecord(BaseModel):
     replicas: int | None = None
     mixed_version_window_ms: float | None = None
     restored_byte_for_byte: bool | None = None
+    apps: list[StoppedApp] = Field(default_factory=list[StoppedApp])
     started_at: datetime
     ended_at: datetime | None = None
     steps: list[Step] = Field(default_factory=list[Step])

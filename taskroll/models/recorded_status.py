@@ -22,6 +22,7 @@ def status_of_record(record: UpdateRecord) -> UpdateStatus:
         replicas=record.replicas,
         mixed_version_window_ms=record.mixed_version_window_ms,
         restored_byte_for_byte=record.restored_byte_for_byte,
+        apps=record.apps,
         started_at=record.started_at,
         ended_at=record.ended_at,
         steps=record.steps,

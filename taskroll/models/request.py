@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from taskroll_agent.contracts import DefinitionContent, DefinitionKey, sha256_digest
 from taskroll_agent.contracts.definition import Digest
 
+from .apps import MAX_APPS, AppId, AppSource, source_digest
 from .names import Identity, Namespace, OneLine, RequestId
 from .policy import UpdatePolicy
 from .provenance import GitProvenance
@@ -36,6 +37,8 @@ class UpdateRequest(BaseModel):
     adopt: bool = False
     """Whether `definitions` are what is live, and `delete` what is gone: the release takes them, and no custom resource
     is written."""
+    apps: Annotated[list[AppSource], Field(max_length=MAX_APPS)] = Field(default_factory=list[AppSource])
+    """Sources of registered apps: which definitions they use is read from them, and they can be registered again."""
     policy: UpdatePolicy = Field(default_factory=UpdatePolicy)
 
     @model_validator(mode="after")
@@ -55,6 +58,10 @@ class UpdateRequest(BaseModel):
         both = sorted(set(wanted) & set(self.delete))
         if both:
             raise ValueError(f"delete: also among definitions: {', '.join(both)}")
+        ids = [app.id for app in self.apps]
+        twice = sorted({app_id for app_id in ids if ids.count(app_id) > 1})
+        if twice:
+            raise ValueError(f"apps: given twice: {', '.join(twice)}; give each once")
         return self
 
     def submitted(self) -> "SubmittedRequest":
@@ -69,6 +76,7 @@ class UpdateRequest(BaseModel):
             delete=sorted(self.delete),
             target_release=self.target_release,
             adopt=self.adopt,
+            apps={app.id: source_digest(app.source) for app in self.apps},
             policy=self.policy,
         )
 
@@ -90,6 +98,8 @@ class SubmittedRequest(BaseModel):
     delete: list[str] = Field(default_factory=list[str])
     target_release: int | None = None
     adopt: bool = False
+    apps: dict[AppId, Digest] = Field(default_factory=dict)
+    """App id → digest of its source."""
     policy: UpdatePolicy
 
     @property
@@ -99,7 +109,7 @@ class SubmittedRequest(BaseModel):
         return "update" if self.target_release is None else "rollback"
 
     def digest(self) -> str:
-        """``sha256:…`` over what the update shall do: definitions, deletions, target and policy.
+        """``sha256:…`` over what the update shall do: definitions, deletions, target, policy, and the apps' sources.
 
         Who asks, why, and from which commit are not part of it: the same wish is the same update.
         """
@@ -111,6 +121,7 @@ class SubmittedRequest(BaseModel):
                 "target_release": self.target_release,
                 "policy": self.policy.model_dump(mode="json"),
                 **({"adopt": True} if self.adopt else {}),
+                **({"apps": self.apps} if self.apps else {}),
             }
         )
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .apps import StoppedApp
 from .plan import PlanSummary
 
 Phase = Literal[
@@ -19,6 +20,7 @@ StepName = Literal[
     "plan",
     "approval",
     "fence",
+    "shut-down-apps",
     "check",
     "stage",
     "prepare",
@@ -31,6 +33,7 @@ StepName = Literal[
     "abort-prepare",
     "take-over",
     "assess",
+    "restore-apps",
     "finish",
 ]
 
@@ -80,7 +83,7 @@ class UpdateStatus(_Status):
     message: str = ""
     """One sentence: what it waits for, or why it ended."""
     waiting_for: list[str] = Field(default_factory=list[str])
-    """Whom it waits for: the updates ahead in line, live instances, approvers."""
+    """Whom it waits for: the updates ahead in line, what uses the closure, approvers."""
     plan: PlanSummary | None = None
     decisions: list[Decision] = Field(default_factory=list[Decision])
     epoch_before: int | None = None
@@ -92,6 +95,8 @@ class UpdateStatus(_Status):
     """From the first replica that flipped to the last, by the replicas' own clocks."""
     restored_byte_for_byte: bool | None = None
     """For an update taken back: whether each custom resource was compared and equals its former object."""
+    apps: list[StoppedApp] = Field(default_factory=list[StoppedApp])
+    """Apps that the update unregistered, in that order, and as what they came back."""
     started_at: datetime
     ended_at: datetime | None = None
     steps: list[Step] = Field(default_factory=list[Step])

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskroll_agent.contracts.definition import Digest
 
+from .apps import StoppedApp
 from .status import UpdateStatus
 from .wording import counted
 
@@ -78,17 +79,31 @@ class FenceResult(_Message):
         return "" if self.enforced else "the API server does not enforce it"
 
 
+class ShutDownInput(PlannedStep):
+    grace: float
+    """Seconds that apps may end by themselves."""
+    restore: bool
+    """Whether they shall come back: then none is stopped whose source nobody has."""
+
+
+class ShutDownResult(_Message):
+    apps: list[StoppedApp]
+
+    def in_words(self) -> str:
+        return f"{counted(len(self.apps), 'app')} unregistered" if self.apps else "no app to stop"
+
+
 class CheckInput(PlannedStep):
     refuse: bool
-    """End at once where an instance lives, instead of waiting."""
+    """End at once where something uses the closure, instead of waiting."""
 
 
 class CheckResult(_Message):
     waited_for: int
-    """Instances that were seen alive before none was left."""
+    """Apps, tasks, instances and pods that were seen before none was left."""
 
     def in_words(self) -> str:
-        return f"{counted(self.waited_for, 'instance')} gone" if self.waited_for else "no instance lives"
+        return f"{counted(self.waited_for, 'use')} gone" if self.waited_for else "nothing uses it"
 
 
 class StageResult(_Message):
@@ -180,6 +195,21 @@ class AbortPrepareResult(_Message):
     def in_words(self) -> str:
         lost = f", {self.unreachable} out of reach" if self.unreachable else ""
         return f"{counted(self.dropped, 'replica')} dropped it{lost}"
+
+
+class RestoreAppsInput(UpdateRef):
+    restore: bool
+    """Register the stopped apps again; else only say which were stopped."""
+    budget: float = 60.0
+    """As in `PlannedStep`."""
+
+
+class RestoreAppsResult(_Message):
+    apps: list[StoppedApp]
+
+    def in_words(self) -> str:
+        back = sum(app.restored_as is not None for app in self.apps)
+        return f"{back} of {counted(len(self.apps), 'app')} back"
 
 
 class FinishInput(UpdateRef):

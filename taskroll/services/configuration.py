@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
@@ -60,6 +61,26 @@ def _address(text: str) -> str:
     return text
 
 
+def _base_url(text: str) -> str:
+    url = urlsplit(text)
+    try:
+        fits = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        fits = False
+    if not fits or url.username is not None or url.query or url.fragment:
+        raise ValueError("is no address of a gateway: write http://host:port or https://host/path, nothing else")
+    return text.rstrip("/")
+
+
+Labels = Annotated[
+    dict[
+        Annotated[str, StringConstraints(pattern=_LABEL_NAME)],
+        Annotated[str, StringConstraints(pattern=_LABEL_VALUE)],
+    ],
+    Field(min_length=1),
+]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -68,13 +89,7 @@ class PodDiscovery(_Section):
     """Replicas are the pods that have certain labels."""
 
     type: Literal["pods"]
-    labels: Annotated[
-        dict[
-            Annotated[str, StringConstraints(pattern=_LABEL_NAME)],
-            Annotated[str, StringConstraints(pattern=_LABEL_VALUE)],
-        ],
-        Field(min_length=1),
-    ]
+    labels: Labels
     """All of these, as ``matchLabels`` of the Deployment. At least one: without any, every pod would be a replica."""
 
 
@@ -102,7 +117,7 @@ class StaticDiscovery(_Section):
 
 
 class TokenSource(_Section):
-    """Where the token stands that a service's agents want. The token itself never stands in the file."""
+    """Where the token stands that agents, or the gateway, want. The token itself never stands in the file."""
 
     env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """Name of an environment variable."""
@@ -179,10 +194,50 @@ class ServiceConfig(_Section):
         return self
 
 
+class GatewayAddress(_Section):
+    """Where the platform's gateway is."""
+
+    url: Annotated[str, AfterValidator(_base_url)] | None = None
+    """``http://host:port``, a path may follow."""
+    service: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] | None = None
+    """Name of a Kubernetes Service, in the namespace that an update is about."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Of the Service."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "GatewayAddress":
+        if (self.url is None) == (self.service is None):
+            raise ValueError("names no place or two: write either url or service")
+        if self.url is not None and "port" in self.model_fields_set:
+            raise ValueError("port: is for a service; write it into the url")
+        return self
+
+    def base_url(self, namespace: str) -> str:
+        """The URL for an update of that namespace, without a slash at its end."""
+        return self.url or f"http://{self.service}.{namespace}.svc:{self.port}"
+
+
+class PlatformConfig(_Section):
+    """The platform that runs the tasks: who can say what uses a definition, and stop it."""
+
+    kind: Literal["cornserve"]
+    gateway: GatewayAddress
+    token: TokenSource | None = None
+    """What the gateway wants as bearer token; Cornserve's own wants none."""
+    timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """Seconds for a question to the gateway."""
+    change_timeout: Annotated[float, Field(gt=0, le=7200)] = 300.0
+    """Seconds for registering or unregistering an app, which start and stop task managers."""
+    task_manager_labels: Labels = Field(default_factory=lambda: {"app": "task-manager"})
+    """Of the pods that run tasks."""
+
+
 class ServicesConfig(_Section):
     """The whole of ``services.yaml``."""
 
     services: Annotated[list[ServiceConfig], Field(min_length=1, max_length=200)]
+    platform: PlatformConfig | None = None
+    """None: what uses a definition is looked for in the custom resources alone."""
     provided_modules: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]] = Field(
         default_factory=list[str]
     )
@@ -212,7 +267,7 @@ class ServicesConfig(_Section):
         """Read every token once, so that a missing one is found at the start and not in the middle of an update.
 
         Raises:
-            InvalidConfiguration: naming each service whose token cannot be read.
+            InvalidConfiguration: naming each service, and the platform, whose token cannot be read.
         """
         findings: list[str] = []
         for service in self.services:
@@ -221,5 +276,10 @@ class ServicesConfig(_Section):
                     service.token.read()
                 except InvalidConfiguration as error:
                     findings.append(f"service {service.name}, token: {error.message}")
+        if self.platform is not None and self.platform.token is not None:
+            try:
+                self.platform.token.read()
+            except InvalidConfiguration as error:
+                findings.append(f"platform, token: {error.message}")
         if findings:
             raise InvalidConfiguration("; ".join(findings), details=findings)

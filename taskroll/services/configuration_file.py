@@ -162,7 +162,10 @@ def _sentence(details: ErrorDetails, location: _Location) -> str:
 
 
 def _shown_value(value: object, location: _Location) -> str:
-    """The value as typed, for single values outside of ``token``: somebody may have put the token itself there."""
+    """The value as typed, for single values outside of ``token``: somebody may have put the token itself there, or a
+    password into a URL."""
     if "token" in location or not isinstance(value, str | int | float | bool):
+        return ""
+    if isinstance(value, str) and "@" in value:
         return ""
     return f"{str(value)[:80]!r} " if isinstance(value, str) else f"{value!r} "

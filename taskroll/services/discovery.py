@@ -5,7 +5,7 @@ from typing import cast
 
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.objects import list_objects
-from taskroll.cluster.resources import Resource
+from taskroll.cluster.resources import POD, Resource
 
 from .configuration import EndpointSliceDiscovery, PodDiscovery, ServiceConfig, StaticDiscovery, split_host_port
 from .endpoint_slice_discovery import SERVICE_LABEL, replicas_from_slices
@@ -13,7 +13,6 @@ from .kubernetes_objects import EndpointSlice, Pod
 from .pod_discovery import replicas_from_pods
 from .replica import UNKNOWN_UID_PREFIX, Replica
 
-POD = Resource("v1", "Pod", "pods")
 ENDPOINT_SLICE = Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 
 

@@ -57,7 +57,9 @@ async def run(arguments: dict[str, str]) -> None:
     )
     death = Death(arguments["step"], arguments["moment"], Path(arguments["marker"]))
     async with (
-        connect(settings, services_config(arguments["token_variable"])) as connections,
+        connect(
+            settings, services_config(arguments["token_variable"], gateway_url=arguments.get("gateway_url"))
+        ) as connections,
         create_worker(connections, settings, interceptors=[death]),
     ):
         await asyncio.Event().wait()

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from taskroll.cluster.releases import list_releases
+from taskroll.models.apps import AppSource
 from taskroll.models.errors import RequestConflict
 
 from .sources import library
@@ -39,6 +40,8 @@ async def test_same_content_under_another_id_is_no_change(world: World) -> None:
         {"definitions": library(2)},
         {"definitions": library(1)[:2]},
         {"definitions": library(1), "policy": QUICK.model_copy(update={"drain": "refuse"})},
+        {"definitions": library(1), "policy": QUICK.model_copy(update={"drain": "shutdown", "grace": 1.0})},
+        {"definitions": library(1), "apps": [AppSource(id="app-1", source="import json\n")]},
         {"definitions": [], "target_release": 1},
     ],
 )

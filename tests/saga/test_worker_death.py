@@ -25,8 +25,10 @@ from .world import TOKEN_VARIABLE, World, create_world
 STEPS = ["plan", "fence", "check", "stage", "prepare", "patch", "commit", "invalidate", "verify", "finish"]
 
 
-async def start_process(world: World, step: str, moment: str, marker: Path) -> asyncio.subprocess.Process:
+async def start_process(world: World, step: str, moment: str, marker: Path, **more: str) -> asyncio.subprocess.Process:
+    """Start a worker that kills itself there, once."""
     arguments = {
+        **more,
         "task_queue": world.task_queue,
         "temporal_address": world.stack.temporal_address,
         "kubeconfig": str(world.stack.kubeconfig),

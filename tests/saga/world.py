@@ -5,7 +5,7 @@ import base64
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -24,11 +24,13 @@ from taskroll.cluster.errors import Forbidden
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.manifests import install
 from taskroll.devstack import StackInfo
+from taskroll.models.apps import AppSource
 from taskroll.models.names import workflow_id
 from taskroll.models.policy import UpdatePolicy
 from taskroll.models.provenance import GitProvenance
 from taskroll.models.request import UpdateRequest
 from taskroll.models.status import Phase
+from taskroll.platforms.cornserve.gateway import Gateway
 from taskroll.services.agent_calls import AgentCalls
 from taskroll.services.configuration import ServicesConfig
 from taskroll.services.configuration_file import parse_services
@@ -53,11 +55,15 @@ QUICK = UpdatePolicy(
 """Deadlines that a test may meet without being slow; a test that means one of them sets it."""
 
 
-def services_config(token_variable: str, services: Sequence[str] = SERVICES) -> ServicesConfig:
-    """Services found by the label of their pods."""
+def services_config(
+    token_variable: str, services: Sequence[str] = SERVICES, gateway_url: str | None = None
+) -> ServicesConfig:
+    """Services found by the label of their pods; with a gateway, Cornserve as platform."""
+    platform = {"platform": {"kind": "cornserve", "gateway": {"url": gateway_url}}} if gateway_url else {}
     return parse_services(
         yaml.safe_dump(
             {
+                **platform,
                 "services": [
                     {
                         "name": name,
@@ -67,7 +73,7 @@ def services_config(token_variable: str, services: Sequence[str] = SERVICES) -> 
                         "token": {"env": token_variable},
                     }
                     for name in services
-                ]
+                ],
             }
         ),
         "services of the tests",
@@ -105,6 +111,13 @@ class World:
         await self._exits.enter_async_context(self.worker)
         return self.worker
 
+    async def with_services(self, config: ServicesConfig) -> None:
+        """Let the workers that start from here on know these services, and this platform."""
+        assert config.platform is not None
+        gateway = await self._exits.enter_async_context(Gateway(config.platform))
+        fleet = replace(self.connections.fleet, config=config)
+        self.connections = replace(self.connections, gateway=gateway, fleet=fleet)
+
     async def submit(
         self,
         definitions: Sequence[DefinitionContent] = (),
@@ -115,6 +128,7 @@ class World:
         target_release: int | None = None,
         reason: str = "a test",
         git: GitProvenance | None = None,
+        apps: Sequence[AppSource] = (),
     ) -> str:
         """Start an update; return its request id."""
         submission: Submission = await self.client.submit(
@@ -127,6 +141,7 @@ class World:
                 definitions=list(definitions),
                 delete=list(delete),
                 target_release=target_release,
+                apps=list(apps),
                 policy=policy,
             )
         )

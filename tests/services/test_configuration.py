@@ -160,6 +160,79 @@ def test_all_findings_are_named_at_once() -> None:
     assert len(found) == 3
 
 
+PLATFORM = {
+    "another kind": (
+        "{kind: other, gateway: {service: gateway}}",
+        "platform.kind: 'other' input should be 'cornserve'",
+    ),
+    "no gateway": ("{kind: cornserve}", "platform.gateway: is missing; add it"),
+    "no place": (
+        "{kind: cornserve, gateway: {}}",
+        "platform.gateway: names no place or two: write either url or service",
+    ),
+    "two places": (
+        "{kind: cornserve, gateway: {url: 'http://a', service: b}}",
+        "platform.gateway: names no place or two: write either url or service",
+    ),
+    "port beside url": (
+        "{kind: cornserve, gateway: {url: 'http://a', port: 1}}",
+        "platform.gateway: port: is for a service; write it into the url",
+    ),
+    "no scheme": (
+        "{kind: cornserve, gateway: {url: 'gateway:8000'}}",
+        "is no address of a gateway: write http://host:port",
+    ),
+    "no host": ("{kind: cornserve, gateway: {url: 'http://'}}", "is no address of a gateway"),
+    "port out of range": ("{kind: cornserve, gateway: {url: 'http://a:99999'}}", "is no address of a gateway"),
+    "a query": ("{kind: cornserve, gateway: {url: 'http://a/?x=1'}}", "is no address of a gateway"),
+    "no labels": (
+        "{kind: cornserve, gateway: {service: g}, task_manager_labels: {}}",
+        "platform.task_manager_labels: ",
+    ),
+    "no time": ("{kind: cornserve, gateway: {service: g}, timeout: 0}", "platform.timeout: 0 input should be greater"),
+    "unknown field": (
+        "{kind: cornserve, gateway: {service: g}, apps: []}",
+        "platform.apps: is no field of this section",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLATFORM)
+def test_what_is_wrong_with_the_platform_is_said(case: str) -> None:
+    section, sentence = PLATFORM[case]
+    [finding] = findings(one_service() + f"platform: {section}\n")
+    assert sentence in finding
+
+
+@pytest.mark.parametrize(
+    ("gateway", "url"),
+    [
+        ("{service: gateway}", "http://gateway.tasks.svc:8000"),
+        ("{service: gateway, port: 80}", "http://gateway.tasks.svc:80"),
+        ("{url: 'https://cornserve.example/api/'}", "https://cornserve.example/api"),
+    ],
+)
+def test_gateway_is_a_service_of_the_namespace_or_an_address(gateway: str, url: str) -> None:
+    config = parse_services(one_service() + f"platform: {{kind: cornserve, gateway: {gateway}}}\n", "services.yaml")
+    assert config.platform is not None
+    assert config.platform.gateway.base_url("tasks") == url
+    assert config.platform.task_manager_labels == {"app": "task-manager"}
+
+
+def test_password_in_the_address_of_the_gateway_is_refused_and_not_shown() -> None:
+    gateway = "{url: 'http://user:hunter2@gateway:8000'}"
+    [finding] = findings(one_service() + f"platform: {{kind: cornserve, gateway: {gateway}}}\n")
+    assert "is no address of a gateway" in finding
+    assert "hunter2" not in finding
+
+
+def test_token_of_the_platform_is_read_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKROLL_AGENT_TOKEN", "something")
+    section = "platform: {kind: cornserve, gateway: {service: gateway}, token: {env: ABSENT_TOKEN}}\n"
+    with pytest.raises(InvalidConfiguration, match="platform, token: environment variable ABSENT_TOKEN is empty"):
+        parse_services(one_service() + section, "services.yaml").check_tokens()
+
+
 SECRET = "hunter2-the-real-token"
 
 

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from starter.client import TaskrollClient
@@ -181,6 +182,47 @@ async def test_an_update_that_is_taken_back(place: Place, package: Package) -> N
     assert ran.code == 11, ran.err
     assert "rolled_back" in ran.out
     assert "instance-1" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--app", "app-1"], "app 'app-1': write ID=PATH"),
+        (["--app", "app-1=absent.py"], "app 'app-1': absent.py cannot be read"),
+        (["--app", "App 1={source}"], "'App 1={source}'"),
+        (["--app", "app-1={empty}"], "at least 1 character"),
+        (["--app", "app-1={source}", "--app", "app-1={source}"], "apps: given twice: app-1"),
+        (["--restore-apps"], "restore_apps: only drain shutdown stops apps, and drain is wait"),
+        (["--drain", "shutdown", "--grace", "9", "--drain-timeout", "9"], "grace: 9 s leave nothing of drain_timeout"),
+    ],
+)
+async def test_options_about_apps_that_cannot_be(
+    place: Place, package: Package, tmp_path: Path, options: list[str], said: str
+) -> None:
+    files = {"source": tmp_path / "app.py", "empty": tmp_path / "empty.py"}
+    files["source"].write_text("import json\n")
+    files["empty"].write_text("")
+    given = [option.format(**files) for option in options]
+    for command in (["deploy", str(package(1))], ["rollback", "--to", "1"]):
+        ran = await place.run(*command, *given)
+        assert (ran.code, ran.out) == (2, "")
+        assert said.format(**files) in ran.err
+
+
+async def test_shutdown_is_refused_where_the_worker_knows_no_gateway(
+    place: Place, package: Package, client: TaskrollClient, tmp_path: Path
+) -> None:
+    source = tmp_path / "app.py"
+    source.write_text("import json\n")
+    ran = await place.run(
+        "deploy", str(package(1)), "--drain", "shutdown", "--restore-apps", "--app", f"app-1={source}",
+        "--request-id", "one",
+    )  # fmt: skip
+    assert ran.code == 12, ran.err
+    assert "has no platform section; add it" in ran.out
+    stored = await client.cluster.request("one")
+    assert stored is not None
+    assert (list(stored.apps), stored.policy.restore_apps) == (["app-1"], True)
 
 
 async def test_rollback_to_the_release_before_and_to_a_named_one(place: Place, package: Package) -> None:

@@ -16,11 +16,14 @@ from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.manifests import install
 from taskroll.devstack import DevStack
+from taskroll.models.apps import AppSource
 from taskroll.models.decision import DecisionInput
 from tests.saga.replicas import TOKEN
 from tests.saga.sources import BROKEN, library, unit
+from tests.saga.stand_in_gateway import StandInGateway, stand_in_gateway
 from tests.saga.test_approval import ASKING
-from tests.saga.world import QUICK, TOKEN_VARIABLE, World, create_world
+from tests.saga.test_drain import ENCODER, RESTORE
+from tests.saga.world import QUICK, TOKEN_VARIABLE, World, create_world, services_config
 
 FOLDER = Path(__file__).parent / "histories"
 
@@ -30,11 +33,16 @@ async def record() -> None:
     with tempfile.TemporaryDirectory() as folder, DevStack(Path(folder)) as stack:
         async with await Cluster.connect(ClusterSettings(kubeconfig=str(stack.kubeconfig), context="admin")) as cluster:
             await install(cluster, "default")
-        async with create_world(stack, TOKEN_VARIABLE) as world:
+        async with (
+            create_world(stack, TOKEN_VARIABLE) as world,
+            stand_in_gateway(world.namespace, world.api) as gateway,
+        ):
+            await world.with_services(services_config(TOKEN_VARIABLE, gateway_url=gateway.url))
             await world.start_worker()
             await world.replicas.start("gateway", 2)
             await world.replicas.start("dispatcher", 1)
             await _all(world)
+            await _shut_down(world, gateway)
 
 
 async def _all(world: World) -> None:
@@ -59,6 +67,18 @@ async def _all(world: World) -> None:
     await _save(world, "still-in-use", overdue.status.request_id)
     await world.delete_instance()
     await _save(world, "rollback", (await world.update([], target_release=1)).status.request_id)
+
+
+async def _shut_down(world: World, gateway: StandInGateway) -> None:
+    """Follows on `_all`: one of the two apps unregisters by itself, the other is stopped and comes back."""
+    leaving, staying = await gateway.register(ENCODER), await gateway.register(ENCODER)
+    policy = RESTORE.model_copy(update={"grace": 6.0})
+    apps = [AppSource(id=app, source=ENCODER) for app in (leaving, staying)]
+    request_id = await world.submit(library(7), policy=policy, apps=apps)
+    await world.waiting(request_id, f"app {leaving}")
+    await gateway.unregister(leaving)
+    await world.ended(request_id)
+    await _save(world, "apps-shut-down-and-restored", request_id)
 
 
 async def _save(world: World, name: str, request_id: str) -> None:

@@ -1,0 +1,1 @@
+"""What is particular to a platform that runs the tasks; a folder each."""
