@@ -27,4 +27,4 @@ class PrepareServices:
         async with running("prepare", step) as progress:
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             outcome = await self.services.prepare(step.namespace, plan, seconds_left(step.budget), progress)
-            return PrepareResult(replicas=outcome.replicas)
+            return PrepareResult(replicas=outcome.replicas, unchecked=outcome.unchecked)

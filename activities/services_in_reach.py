@@ -25,11 +25,19 @@ class ServicesInReach:
     fleet: Fleet
 
     async def extents(self, namespace: str) -> list[ServiceExtent]:
-        """Name, strategy and number of replicas of each service."""
+        """Name, strategy and number of replicas of each service, and what the strategy can show."""
         listed = await list_replicas(self.fleet.cluster, namespace, self.fleet.config)
         return [
-            ServiceExtent(name=service.name, strategy=service.strategy, replicas=len(listed[service.name]))
+            ServiceExtent(
+                name=service.name,
+                strategy=service.strategy,
+                replicas=len(listed[service.name]),
+                proof=traits.in_words(),
+                reads_definitions=traits.reads_definitions,
+                patience=service.patience,
+            )
             for service in self.fleet.config.services
+            for traits in [self.fleet.strategy(service).traits]
         ]
 
     async def prepare(self, namespace: str, plan: Plan, seconds: float, progress: Progress) -> PrepareOutcome:
@@ -66,7 +74,8 @@ class ServicesInReach:
         """Tell every replica to make the release current. Whether they did is for `verify` to find out.
 
         Raises:
-            NotAttested: on the way forward, where a replica refuses the release: waiting for it would be in vain.
+            NotAttested: where a replica refuses the release on the way forward, or a rollout does not end: waiting for
+                it would be in vain.
         """
         outcome = await invalidate(
             self.fleet,
@@ -79,12 +88,18 @@ class ServicesInReach:
             ),
             Deadline.after(seconds),
             progress.report,
-            keep_going=True,
+            keep_going=step.former,
         )
         refused = [problem for problem in outcome.problems if problem.reason == "refused"]
         if refused and not step.former:
             raise NotAttested(
                 f"release {step.epoch} is refused by {counted(len(refused), 'replica')}", details=_lines(refused)
+            )
+        rollouts = {problem.service: problem.message for problem in outcome.problems if problem.reason == "rollout"}
+        if rollouts:
+            raise NotAttested(
+                f"release {step.epoch} is not rolled out",
+                details=[f"{service}: {message}" for service, message in rollouts.items()],
             )
         return outcome
 

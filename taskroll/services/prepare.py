@@ -7,7 +7,16 @@ from pydantic import BaseModel, ConfigDict
 from taskroll_agent.contracts import ImportProblem, PrepareAnswer, PrepareRequest
 
 from .across import FIRST_PROBLEMS, ServiceCount, across_services, key_of
-from .answers import Answered, ReplicaAnswer, Unreachable, problem_of, replica_problem, shorten
+from .answers import (
+    Answered,
+    ReplicaAnswer,
+    RollingOut,
+    Unreachable,
+    Unverified,
+    problem_of,
+    replica_problem,
+    shorten,
+)
 from .deadline import Deadline
 from .fleet import Fleet
 from .progress import OnProgress, Tally, silent
@@ -52,12 +61,15 @@ class PrepareOutcome(BaseModel):
     """Required services with fewer replicas than they must have, a sentence each."""
     ignored: list[ReplicaProblem]
     """Replicas of other services that are not prepared."""
+    unchecked: int
+    """Replicas of required services whose strategy loads nothing before the commit: nothing speaks against it, and
+    nothing for it."""
     content_digests: dict[str, int]
     """Content digest of what was loaded → replicas that loaded it. Several where replicas run different releases."""
 
     @property
     def is_prepared(self) -> bool:
-        """True where every listed replica of every required service is prepared."""
+        """True where every listed replica of every required service is prepared, as far as it can be."""
         return not (self.problem_count or self.unprepared_count or self.missing)
 
     @property
@@ -98,7 +110,7 @@ async def prepare(
     while True:
         listed = await list_replicas(fleet.cluster, namespace, fleet.config)
         replicas = [replica for some in listed.values() for replica in some]
-        missing = shortfalls(fleet.config, listed)
+        missing = await shortfalls(fleet.cluster, namespace, fleet.config, listed)
         todo = [replica for replica in replicas if _may_try(last.get(key_of(replica)), replica.service in required)]
         if (not todo and not missing) or deadline.is_over:
             break
@@ -114,21 +126,21 @@ async def prepare(
         mine = [answer for replica, answer in answers if replica.service in required]
         if any(_is_final_failure(answer) for answer in mine):
             break
-        if missing or any(isinstance(answer, Unreachable) for answer in mine):
+        if missing or any(isinstance(answer, Unreachable | RollingOut) for answer in mine):
             await deadline.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     return _outcome(fleet, replicas, last, required, missing)
 
 
 def _may_try(answer: ReplicaAnswer[PrepareAnswer] | None, required: bool) -> bool:
-    return answer is None or (required and isinstance(answer, Unreachable))
+    return answer is None or (required and isinstance(answer, Unreachable | RollingOut))
 
 
 def _is_final_failure(answer: ReplicaAnswer[PrepareAnswer]) -> bool:
     match answer:
         case Answered(value):
             return not value.prepared
-        case Unreachable():
+        case Unreachable() | RollingOut() | Unverified():
             return False
         case _:
             return True
@@ -146,6 +158,7 @@ def _outcome(
     findings: dict[ImportProblem, list[Replica]] = {}
     unprepared: list[ReplicaProblem] = []
     ignored: list[ReplicaProblem] = []
+    unchecked = 0
     for replica in replicas:
         answer = last.get(key_of(replica), Unreachable("not called: no time was left"))
         match answer:
@@ -159,6 +172,8 @@ def _outcome(
                 told = "; ".join(f"{p.definition}: {p.error}: {p.message}" for p in value.problems)
                 problem = replica_problem(replica, "refused", told or "not prepared, and it does not say why")
                 (unprepared if replica.service in required else ignored).append(problem)
+            case Unverified() if replica.service in required:
+                unchecked += 1
             case failed:
                 (unprepared if replica.service in required else ignored).append(problem_of(replica, failed))
     listed = Counter(replica.service for replica in replicas)
@@ -178,6 +193,7 @@ def _outcome(
         unprepared_count=len(unprepared),
         missing=missing,
         ignored=ignored[:FIRST_PROBLEMS],
+        unchecked=unchecked,
         content_digests=dict(contents.most_common(FIRST_PROBLEMS)),
     )
 

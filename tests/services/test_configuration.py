@@ -69,7 +69,7 @@ def test_everything_that_can_be_said() -> None:
     assert (dispatcher.port, dispatcher.order, dispatcher.required, dispatcher.least_replicas) == ("http", 0, True, 1)
     assert (cache.port, cache.required, cache.least_replicas) == (None, False, 0)
     assert config.service("cache") is cache
-    assert all(service.strategy is StrategyName.AGENT for service in config.services)
+    assert all(service.strategy == StrategyName.AGENT for service in config.services)
 
 
 def test_every_strategy_that_can_be_named_is_there() -> None:
