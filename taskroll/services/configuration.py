@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 from taskroll.models.errors import TaskrollError
 
 from .strategy_name import StrategyName
-from .strategy_options import RestartOptions, SyncOptions
+from .strategy_options import RestartOptions, SyncOptions, WebhookOptions
 
 STRATEGY_GROUP = "taskroll.strategies"
 """Entry points of this group are strategies that somebody else's distribution brings."""
@@ -168,7 +168,7 @@ class ServiceConfig(_Section):
     """Of the endpoints that are called: a number, or the name of a port of the container or the EndpointSlice. None for
     static addresses, which carry their own, and where nothing is called."""
     token: TokenSource | None = None
-    """What the agents want as bearer token. Needed for the strategy ``agent``."""
+    """What agents want as bearer token, or calls to a webhook are signed with."""
     deployment: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] | None = None
     """Name of the Deployment that makes the replicas. As long as fewer are found than it wants, the service is not
     complete. The strategy ``restart`` restarts it."""
@@ -182,6 +182,7 @@ class ServiceConfig(_Section):
     labels with a typing error cannot make an update succeed on nothing; 0 for others."""
     restart: RestartOptions | None = None
     sync: SyncOptions | None = None
+    webhook: WebhookOptions | None = None
     options: dict[str, Any] | None = None
     """For a strategy that does not come with taskroll: what it wants to be told."""
 
@@ -211,7 +212,7 @@ class ServiceConfig(_Section):
                 raise ValueError("port: static addresses carry their own port; remove this one")
         elif self.port is None:
             raise ValueError("port: is missing; write the port of the agent's endpoints, a number or a name")
-        if self.strategy == StrategyName.AGENT and self.token is None:
+        if self.strategy in {StrategyName.AGENT, StrategyName.WEBHOOK} and self.token is None:
             raise ValueError("token: is missing; write token: {env: NAME} or token: {file: PATH}")
         if self.strategy == StrategyName.SYNC:
             if self.sync is None:
@@ -224,7 +225,7 @@ class ServiceConfig(_Section):
         return self
 
     def _refuse_foreign_sections(self) -> None:
-        for section in (StrategyName.RESTART, StrategyName.SYNC):
+        for section in (StrategyName.RESTART, StrategyName.SYNC, StrategyName.WEBHOOK):
             if getattr(self, section) is not None and self.strategy != section:
                 raise ValueError(
                     f"{section}: is for the strategy {section}, this service has {self.strategy}; remove it"

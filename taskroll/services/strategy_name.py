@@ -12,3 +12,5 @@ class StrategyName(StrEnum):
     """The service reads the custom resources when it starts: its Deployment is restarted."""
     SYNC = "sync"
     """The service has the platform's own call by which it reads the custom resources again."""
+    WEBHOOK = "webhook"
+    """The service has an HTTP endpoint of its own that does what an agent does."""

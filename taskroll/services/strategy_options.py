@@ -1,6 +1,6 @@
 """What a service says about its own strategy in ``services.yaml``. All times in seconds."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -24,3 +24,15 @@ class SyncOptions(_Options):
     """Full name of the gRPC service that has the method ``SyncTaskRegistry``, with its package."""
     timeout: float = Field(default=30.0, gt=0, le=300)
     """For one call. Cornserve itself waits 10 s at most for its watchers."""
+
+
+class WebhookOptions(_Options):
+    """Section ``webhook``."""
+
+    path: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = "/taskroll"
+    """Stands before the name of each call: ``<path>/prepare``."""
+    scheme: Literal["http", "https"] = "http"
+    timeout: float = Field(default=10.0, gt=0, le=300)
+    """For one exchange of invalidate, abort or attest."""
+    prepare_timeout: float = Field(default=75.0, gt=0, le=600)
+    """For one exchange of prepare."""

@@ -12,11 +12,13 @@ from .restart_strategy import RestartStrategy
 from .strategy import StrategyClass, Traits
 from .strategy_name import StrategyName
 from .sync_strategy import SyncStrategy
+from .webhook_strategy import WebhookStrategy
 
 STRATEGIES: Mapping[str, StrategyClass] = {
     StrategyName.AGENT: AgentStrategy,
     StrategyName.RESTART: RestartStrategy,
     StrategyName.SYNC: SyncStrategy,
+    StrategyName.WEBHOOK: WebhookStrategy,
 }
 """One line per strategy: its name in ``services.yaml`` → what makes it."""
 

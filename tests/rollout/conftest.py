@@ -89,6 +89,10 @@ class StockWorld:
         )
         await self.rolled_out(name)
 
+    async def generation(self, name: str) -> int:
+        """Counts the writes of its spec."""
+        return (await self.deployments.read_namespaced_deployment(name, self.world.namespace)).metadata.generation
+
     async def restarted_for(self, name: str) -> str | None:
         """The annotation of the pod template."""
         found = await self.deployments.read_namespaced_deployment(name, self.world.namespace)

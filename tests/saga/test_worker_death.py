@@ -25,7 +25,7 @@ from .world import TOKEN_VARIABLE, World, create_world
 STEPS = ["plan", "fence", "check", "stage", "prepare", "patch", "commit", "invalidate", "verify", "finish"]
 
 
-async def start_process(world: World, step: str, moment: str, marker: Path) -> asyncio.subprocess.Process:
+async def start_process(world: World, step: str, moment: str, marker: Path, **more: str) -> asyncio.subprocess.Process:
     arguments = {
         "task_queue": world.task_queue,
         "temporal_address": world.stack.temporal_address,
@@ -34,6 +34,7 @@ async def start_process(world: World, step: str, moment: str, marker: Path) -> a
         "moment": moment,
         "marker": str(marker),
         "token_variable": TOKEN_VARIABLE,
+        **more,
     }
     return await asyncio.create_subprocess_exec(
         sys.executable,
