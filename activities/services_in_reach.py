@@ -1,7 +1,7 @@
 """The running services, as the steps of the saga speak to them: an outcome that is not good enough becomes an error."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taskroll.models.errors import NotAttested, NotLoadable, ReplicaUnreachable
 from taskroll.models.plan import Plan, ServiceExtent
@@ -13,6 +13,7 @@ from taskroll.services.expectation import Expectation
 from taskroll.services.fleet import Fleet
 from taskroll.services.invalidate import InvalidateOutcome, invalidate
 from taskroll.services.prepare import PrepareOutcome, prepare
+from taskroll.services.prepared_replicas import PreparedReplicas
 from taskroll.services.replicas import list_replicas
 from taskroll.services.verify import VerifyOutcome, verify
 from taskroll_agent.contracts import AbortRequest, ActivateRequest, PrepareRequest
@@ -23,6 +24,7 @@ from .step import Progress
 @dataclass
 class ServicesInReach:
     fleet: Fleet
+    prepared: PreparedReplicas = field(default_factory=PreparedReplicas)
 
     async def extents(self, namespace: str) -> list[ServiceExtent]:
         """Name, strategy and number of replicas of each service, and what the strategy can show."""
@@ -57,6 +59,7 @@ class ServicesInReach:
             PrepareRequest(request_id=plan.request_id, definitions=target),
             Deadline.after(seconds),
             progress.report,
+            prepared=self.prepared,
         )
         if outcome.problem_count:
             raise NotLoadable(

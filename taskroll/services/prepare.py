@@ -19,6 +19,7 @@ from .answers import (
 )
 from .deadline import Deadline
 from .fleet import Fleet
+from .prepared_replicas import PreparedReplicas, process_of
 from .progress import OnProgress, Tally, silent
 from .replica import Replica, ReplicaProblem
 from .replicas import list_replicas, shortfalls
@@ -65,7 +66,7 @@ class PrepareOutcome(BaseModel):
     """Replicas of required services whose strategy loads nothing before the commit: nothing speaks against it, and
     nothing for it."""
     content_digests: dict[str, int]
-    """Content digest of what was loaded → replicas that loaded it. Several where replicas run different releases."""
+    """Content digest of what was loaded → replicas that did so now. Several where replicas run different releases."""
 
     @property
     def is_prepared(self) -> bool:
@@ -84,6 +85,8 @@ async def prepare(
     request: PrepareRequest,
     deadline: Deadline,
     on_progress: OnProgress = silent,
+    *,
+    prepared: PreparedReplicas | None = None,
 ) -> PrepareOutcome:
     """Prepare every replica, and list them again until none is there that is not prepared.
 
@@ -96,9 +99,10 @@ async def prepare(
         request: What to load.
         deadline: By when.
         on_progress: Told (prepared, replicas, note).
+        prepared: Who has prepared this update before: not asked again. Those that prepare it now are added.
 
     Returns:
-        The outcome; failures of replicas are in it, not raised.
+        The outcome; failures of replicas are in it, not raised. It counts those that are not asked again as prepared.
 
     Raises:
         InvalidConfiguration: where a token cannot be read.
@@ -106,11 +110,16 @@ async def prepare(
     """
     required = {service.name for service in fleet.config.services if service.required}
     last: dict[tuple[str, str], ReplicaAnswer[PrepareAnswer]] = {}
+    prepared = prepared or PreparedReplicas()
+    before = set(prepared.of(namespace, request.request_id))
     pause = _FIRST_PAUSE
     while True:
         listed = await list_replicas(fleet.cluster, namespace, fleet.config)
         replicas = [replica for some in listed.values() for replica in some]
         missing = await shortfalls(fleet.cluster, namespace, fleet.config, listed)
+        for replica in replicas:
+            if process_of(replica) in before:
+                last.setdefault(key_of(replica), Answered(_prepared_before(request)))
         todo = [replica for replica in replicas if _may_try(last.get(key_of(replica)), replica.service in required)]
         if (not todo and not missing) or deadline.is_over:
             break
@@ -123,6 +132,11 @@ async def prepare(
             deadline,
         )
         last.update((key_of(replica), answer) for replica, answer in answers)
+        prepared.add(
+            namespace,
+            request.request_id,
+            [replica for replica, answer in answers if isinstance(answer, Answered) and answer.value.prepared],
+        )
         mine = [answer for replica, answer in answers if replica.service in required]
         if any(_is_final_failure(answer) for answer in mine):
             break
@@ -130,6 +144,10 @@ async def prepare(
             await deadline.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     return _outcome(fleet, replicas, last, required, missing)
+
+
+def _prepared_before(request: PrepareRequest) -> PrepareAnswer:
+    return PrepareAnswer(request_id=request.request_id, prepared=True)
 
 
 def _may_try(answer: ReplicaAnswer[PrepareAnswer] | None, required: bool) -> bool:
@@ -164,7 +182,8 @@ def _outcome(
         match answer:
             case Answered(value) if value.prepared:
                 prepared[replica.service] += 1
-                contents[value.content_digest or ""] += 1
+                if value.content_digest is not None:
+                    contents[value.content_digest] += 1
             case Answered(value) if replica.service in required and value.problems:
                 for problem in value.problems:
                     findings.setdefault(problem, []).append(replica)

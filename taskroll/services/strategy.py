@@ -60,7 +60,7 @@ class Traits:
 
     def in_words(self) -> str:
         """One sentence for the plan."""
-        fence = "; a process that starts during the update is on what the fence lets it be" * self.reads_definitions
+        fence = "; restart-safe only as far as the fence holds" if self.reads_definitions else ""
         return f"before the commit: {self.before_commit}; after it: {self.after_commit}{fence}"
 
 

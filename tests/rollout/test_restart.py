@@ -20,6 +20,11 @@ async def test_an_update_ends_with_all_pods_on_the_new_version(stock: StockWorld
     assert not before & await stock.pods(*STOCK)
     assert await stock.restarted_for("gateway") == "to-two/1"
     assert view.status.mixed_version_window_ms is None
+    assert view.status.plan is not None
+    gateway = next(service for service in view.status.plan.services if service.name == "gateway")
+    assert (gateway.strategy, gateway.replicas) == ("restart", 2)
+    assert gateway.proof.startswith("before the commit: cannot be checked")
+    assert gateway.proof.endswith("restart-safe only as far as the fence holds")
 
 
 async def test_a_version_that_crashes_at_start_is_taken_back(stock: StockWorld) -> None:
