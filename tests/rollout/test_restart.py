@@ -3,11 +3,16 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.saga.sources import BROKEN, library, unit
 from tests.saga.test_side_by_side import PATIENT
 from tests.saga.test_worker_death import start_process
 
 from .conftest import MIXED, SERVICES, STOCK, StockWorld
+
+pytestmark = pytest.mark.timeout(1500)
+"""Where the cache has no controller manager it is built, once: 2 minutes on two idle cores."""
 
 
 async def test_an_update_ends_with_all_pods_on_the_new_version(stock: StockWorld) -> None:
