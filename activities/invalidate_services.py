@@ -10,7 +10,7 @@ from .services_in_reach import ServicesInReach
 from .step import log, running, seconds_left
 
 AT_MOST = 60.0
-"""Seconds for replicas that do not answer: it is for verify to wait for them, and to judge."""
+"""Seconds for replicas that do not answer: it is for verify to wait for them, and to judge. Rollouts come on top."""
 
 
 @dataclass
@@ -22,10 +22,11 @@ class InvalidateServices:
         """Activate the release on every replica.
 
         Raises:
-            ApplicationError: ``NotAttested`` where a replica refuses it.
+            ApplicationError: ``NotAttested`` where a replica refuses it, or the rollout of a service does not end.
         """
         async with running("invalidate", step) as progress:
-            seconds = min(AT_MOST, seconds_left(step.budget))
+            patience = sum(service.patience for service in self.services.fleet.config.services)
+            seconds = min(AT_MOST + patience, seconds_left(step.budget))
             outcome = await self.services.invalidate(step, seconds, progress)
             for problem in outcome.problems:
                 log.warning("replica not told", replica=f"{problem.service}/{problem.pod}", error=problem.message)

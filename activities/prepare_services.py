@@ -29,4 +29,4 @@ class PrepareServices:
             await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             outcome = await self.services.prepare(step.namespace, plan, seconds_left(step.budget), progress)
-            return PrepareResult(replicas=outcome.replicas)
+            return PrepareResult(replicas=outcome.replicas, unchecked=outcome.unchecked)

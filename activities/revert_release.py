@@ -8,9 +8,9 @@ from taskroll.cluster.commit_release import ReleaseOrder, commit_release, find_c
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
-from taskroll.cluster.releases import find_release
+from taskroll.cluster.releases import current_release, find_release
 from taskroll.cluster.requests import read_request
-from taskroll.models.steps import CommitResult, PlannedStep, RevertResult
+from taskroll.models.steps import CommitResult, RevertResult, RevertStep
 
 from .step import running
 
@@ -20,7 +20,7 @@ class RevertRelease:
     cluster: Cluster
 
     @activity.defn(name="revert-release")
-    async def run(self, step: PlannedStep) -> RevertResult:
+    async def run(self, step: RevertStep) -> RevertResult:
         """Take back the update's own changes on top of whatever is current; do nothing where it committed none.
 
         Whether it did is read from the releases and not from the commit's answer, which may be lost.
@@ -33,11 +33,14 @@ class RevertRelease:
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             request = await read_request(self.cluster, step.namespace, step.request_id)
             forward = await find_commit(self.cluster, step.namespace, step.request_id, request.origin)
-            if forward is None:
+            if forward is None and not step.even_if_uncommitted:
                 return RevertResult(committed=None)
             # What was released, and not what was live: somebody may have edited a custom resource before the update.
             former = plan.base
-            if forward.previous_epoch:
+            if forward is None:
+                current = await current_release(self.cluster, step.namespace)
+                former = current.definitions if current else former
+            elif forward.previous_epoch:
                 former = (await find_release(self.cluster, step.namespace, forward.previous_epoch)).definitions
             committed = await commit_release(
                 self.cluster,

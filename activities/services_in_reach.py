@@ -1,7 +1,7 @@
 """The running services, as the steps of the saga speak to them: an outcome that is not good enough becomes an error."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taskroll.models.errors import NotAttested, NotLoadable, ReplicaUnreachable
 from taskroll.models.plan import Plan, ServiceExtent
@@ -14,6 +14,7 @@ from taskroll.services.expectation import Expectation
 from taskroll.services.fleet import Fleet
 from taskroll.services.invalidate import InvalidateOutcome, invalidate
 from taskroll.services.prepare import PrepareOutcome, prepare
+from taskroll.services.prepared_replicas import PreparedReplicas
 from taskroll.services.replica import ReplicaProblem
 from taskroll.services.replicas import list_replicas
 from taskroll.services.verify import VerifyOutcome, verify
@@ -25,13 +26,22 @@ from .step import Progress
 @dataclass
 class ServicesInReach:
     fleet: Fleet
+    prepared: PreparedReplicas = field(default_factory=PreparedReplicas)
 
     async def extents(self, namespace: str) -> list[ServiceExtent]:
-        """Name, strategy and number of replicas of each service."""
+        """Name, strategy and number of replicas of each service, and what the strategy can show."""
         listed = await list_replicas(self.fleet.cluster, namespace, self.fleet.config)
         return [
-            ServiceExtent(name=service.name, strategy=service.strategy, replicas=len(listed[service.name]))
+            ServiceExtent(
+                name=service.name,
+                strategy=service.strategy,
+                replicas=len(listed[service.name]),
+                proof=traits.in_words(),
+                reads_definitions=traits.reads_definitions,
+                patience=service.patience,
+            )
             for service in self.fleet.config.services
+            for traits in [self.fleet.strategy(service).traits]
         ]
 
     async def prepare(self, namespace: str, plan: Plan, seconds: float, progress: Progress) -> PrepareOutcome:
@@ -51,6 +61,7 @@ class ServicesInReach:
             PrepareRequest(request_id=plan.request_id, definitions=target),
             Deadline.after(seconds),
             progress.report,
+            prepared=self.prepared,
         )
         if outcome.problem_count:
             raise NotLoadable(
@@ -68,7 +79,8 @@ class ServicesInReach:
         """Tell every replica to make the release current. Whether they did is for `verify` to find out.
 
         Raises:
-            NotAttested: on the way forward, where a replica refuses the release: waiting for it would be in vain.
+            NotAttested: where a replica refuses the release on the way forward, or a rollout does not end: waiting for
+                it would be in vain.
         """
         outcome = await invalidate(
             self.fleet,
@@ -81,12 +93,18 @@ class ServicesInReach:
             ),
             Deadline.after(seconds),
             progress.report,
-            keep_going=True,
+            keep_going=step.former,
         )
         refused = [problem for problem in outcome.problems if problem.reason == "refused"]
         if refused and not step.former:
             raise NotAttested(
                 f"release {step.epoch} is refused by {counted(len(refused), 'replica')}", details=_lines(refused)
+            )
+        rollouts = {problem.service: problem.message for problem in outcome.problems if problem.reason == "rollout"}
+        if rollouts:
+            raise NotAttested(
+                f"release {step.epoch} is not rolled out",
+                details=[f"{service}: {message}" for service, message in rollouts.items()],
             )
         return outcome
 

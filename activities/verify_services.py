@@ -32,5 +32,7 @@ class VerifyServices:
             outcome = await self.services.verify(step, expected, seconds_left(step.budget), progress)
             window = outcome.mixed_version_window_ms
             return VerifyResult(
-                replicas=outcome.replicas, mixed_version_window_ms=round(window, 1) if window is not None else None
+                replicas=outcome.replicas,
+                mixed_version_window_ms=round(window, 1) if window is not None else None,
+                unverified=outcome.unverified,
             )

@@ -92,9 +92,11 @@ class TaskRecoveryWorkflow(TaskUpdateWorkflow):
         self._status.message = f"{self._cause}; taken back by the reconciler"
         if taken.is_held:
             self._compensations.register("abort-prepare", lambda: self._abort_prepared(plan))
-            if found.is_touched:
+            if plan.reads_definitions and (found.is_touched or found.committed):
+                self._compensations.register("take-back", lambda: self._take_back(plan))
+            elif found.is_touched:
                 self._compensations.register("restore-definitions", lambda: self._restore_definitions(plan))
-            if found.committed:
+            if found.committed and not plan.reads_definitions:
                 self._compensations.register("revert-release", lambda: self._revert_release(plan))
         return "rolled_back"
 

@@ -48,6 +48,7 @@ with workflow.unsafe.imports_passed_through():
         PlannedStep,
         ReleaseStep,
         RestoreAppsInput,
+        RevertStep,
         ShutDownInput,
         StepResult,
         UpdateRef,
@@ -348,11 +349,15 @@ class TaskUpdateWorkflow:
         await self._step("prepare", PrepareServices.run, self._planned_step(plan, budget), budget)
 
     async def _patch(self, plan: PlanSummary) -> None:
-        self._compensations.register("restore-definitions", lambda: self._restore_definitions(plan))
+        if plan.reads_definitions:
+            self._compensations.register("take-back", lambda: self._take_back(plan))
+        else:
+            self._compensations.register("restore-definitions", lambda: self._restore_definitions(plan))
         await self._step("patch", PatchDefinitions.run, self._planned_step(plan, PATCH_BUDGET), PATCH_BUDGET)
 
     async def _commit(self, plan: PlanSummary) -> CommitResult:
-        self._compensations.register("revert-release", lambda: self._revert_release(plan))
+        if not plan.reads_definitions:
+            self._compensations.register("revert-release", lambda: self._revert_release(plan))
         release: CommitResult = await self._step(
             "commit", CommitRelease.run, self._planned_step(plan, COMMIT_BUDGET), COMMIT_BUDGET
         )
@@ -360,8 +365,9 @@ class TaskUpdateWorkflow:
         return release
 
     async def _invalidate(self, plan: PlanSummary, release: CommitResult, *, former: bool = False) -> None:
-        step = self._release_step(plan, release, INVALIDATE_BUDGET, former=former)
-        await self._step("invalidate", InvalidateServices.run, step, INVALIDATE_BUDGET)
+        budget = INVALIDATE_BUDGET + timedelta(seconds=plan.patience)
+        step = self._release_step(plan, release, budget, former=former)
+        await self._step("invalidate", InvalidateServices.run, step, budget)
 
     async def _verify(self, plan: PlanSummary, release: CommitResult, *, former: bool = False) -> None:
         budget = self._compensation_budget() if former else timedelta(seconds=self._policy.verify_timeout)
@@ -369,12 +375,26 @@ class TaskUpdateWorkflow:
         verified = await self._step("verify", VerifyServices.run, step, budget)
         self._status.replicas = verified.replicas
         self._status.mixed_version_window_ms = verified.mixed_version_window_ms
+        if verified.unverified and not former:
+            self._status.message = (
+                f"every replica that can attest the new release does; not verified: {', '.join(verified.unverified)}"
+            )
 
     # The compensations. Each does nothing where its step did nothing.
 
+    async def _take_back(self, plan: PlanSummary) -> None:
+        """Custom resources first, then the release: so a process that starts after the release has read these.
+
+        One compensation and not two: told to go back to resources that could not be restored, a service that reads
+        them would come up on neither release.
+        """
+        await self._restore_definitions(plan)
+        await self._revert_release(plan)
+
     async def _revert_release(self, plan: PlanSummary) -> None:
         budget = self._compensation_budget()
-        reverted = await self._step("revert-release", RevertRelease.run, self._planned_step(plan, budget), budget)
+        step = RevertStep(**self._planned(plan, budget), even_if_uncommitted=plan.reads_definitions)
+        reverted = await self._step("revert-release", RevertRelease.run, step, budget)
         if reverted.committed is not None:
             self._status.epoch = reverted.committed.epoch
             await self._invalidate(plan, reverted.committed, former=True)

@@ -72,6 +72,11 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
     if status.plan:
         facts.append(("plan", plan_line(status.plan)))
         facts += [("in use by", app) for app in status.plan.apps]
+        facts += [
+            ("service", f"{service.name} by {service.strategy}: {service.proof}")
+            for service in status.plan.services
+            if service.proof
+        ]
         facts += [("warning", Text(warning, style="yellow")) for warning in status.plan.warnings]
     facts += [(each.decision, f"by {each.by}: {each.reason or '(no reason given)'}") for each in status.decisions]
     facts += [("waits for", whom) for whom in status.waiting_for[:SHOWN]]

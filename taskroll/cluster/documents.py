@@ -50,12 +50,14 @@ class Document:
         name: Of the object.
         request_id: The update that wrote it first.
         data: The JSON.
+        created_at: When it was stored, by the API server's clock (RFC 3339, whole seconds).
     """
 
     type: str
     name: str
     request_id: str
     data: Any
+    created_at: str = ""
 
 
 async def write_document(
@@ -126,4 +128,5 @@ def _document(source: KubeObject) -> Document:
         name=source.name,
         request_id=source.labels.get(REQUEST_LABEL, ""),
         data=source.raw.get("data"),
+        created_at=source.created_at,
     )

@@ -201,12 +201,24 @@ async def replace_object(
 
 
 async def apply_object(
-    cluster: Cluster, resource: Resource, namespace: str | None, body: JsonObject, *, manager: str
+    cluster: Cluster,
+    resource: Resource,
+    namespace: str | None,
+    body: JsonObject,
+    *,
+    manager: str,
+    dry_run: bool = False,
 ) -> KubeObject:
-    """Server-side apply: create it, or bring the fields in `body` to these values. For manifests only."""
+    """Server-side apply: create it, or bring the fields in `body` to these values, whoever wrote them before.
+
+    A `resourceVersion` in `body` is a precondition.
+
+    Raises:
+        Conflict: where it is given and somebody has written since.
+    """
     name = str(body["metadata"]["name"])
     path = resource.path(namespace, name)
-    query = {"fieldManager": manager, "force": "true"}
+    query = {"fieldManager": manager, "force": "true", **({"dryRun": "All"} if dry_run else {})}
     call = Call("apply", path, resource.kind, name, query=query, body=body, content_type=APPLY)
     return KubeObject(await cluster.send(call))
 

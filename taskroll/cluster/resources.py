@@ -39,6 +39,7 @@ UNIT_TASK_INSTANCE = Resource("cornserve.ai/v1", "UnitTaskInstance", "unittaskin
 LATEST_TASKLIB_RV = Resource("cornserve.ai/v1", "LatestTasklibRV", "latesttasklibrvs")
 TASK_UPDATE = Resource("taskroll.dev/v1", "TaskUpdate", "taskupdates")
 CONTROLLER_REVISION = Resource("apps/v1", "ControllerRevision", "controllerrevisions")
+DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
 CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
 POD = Resource("v1", "Pod", "pods")
 NAMESPACE = Resource("v1", "Namespace", "namespaces", namespaced=False)

@@ -61,6 +61,12 @@ class ServiceExtent(BaseModel):
     name: str
     strategy: str
     replicas: int
+    proof: str = ""
+    """What the strategy can and cannot show, before the commit and after it."""
+    reads_definitions: bool = False
+    """Whether its processes read the custom resources, so that these come back before it is told to go back."""
+    patience: float = 0.0
+    """Seconds that telling it may take, beyond those of a call."""
 
 
 class Instance(BaseModel):
@@ -186,6 +192,16 @@ class PlanSummary(BaseModel):
     @property
     def is_empty(self) -> bool:
         return not (self.create or self.change or self.delete or self.adopt)
+
+    @property
+    def reads_definitions(self) -> bool:
+        """Whether some service has processes that read the custom resources."""
+        return any(service.reads_definitions for service in self.services)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that telling all services may take, beyond those of calls: at worst one after the other."""
+        return sum(service.patience for service in self.services)
 
     def in_words(self) -> str:
         """The plan in a few words, for the table of steps."""

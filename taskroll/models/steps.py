@@ -116,9 +116,12 @@ class StageResult(_Message):
 
 class PrepareResult(_Message):
     replicas: int
+    unchecked: int = 0
+    """Replicas whose service loads nothing before the commit."""
 
     def in_words(self) -> str:
-        return f"{counted(self.replicas, 'replica')} loaded it"
+        unchecked = f", {self.unchecked} cannot be checked before the commit" if self.unchecked else ""
+        return f"{counted(self.replicas, 'replica')} loaded it{unchecked}"
 
 
 class PatchResult(_Message):
@@ -128,6 +131,14 @@ class PatchResult(_Message):
 
     def in_words(self) -> str:
         return f"{self.written} written" + (f", {self.already} before" if self.already else "")
+
+
+class RevertStep(PlannedStep):
+    """Input of the compensation of the commit."""
+
+    even_if_uncommitted: bool = False
+    """Make a release with the former definitions also where the update had committed none: a service that reads the
+    custom resources may have read the new ones."""
 
 
 class CommitResult(_Message):
@@ -181,11 +192,14 @@ class InvalidateResult(_Message):
 class VerifyResult(_Message):
     replicas: int
     mixed_version_window_ms: float | None
+    unverified: list[str] = Field(default_factory=list[str])
+    """Services that cannot show what their replicas run."""
 
     def in_words(self) -> str:
-        return f"{counted(self.replicas, 'replica')}" + (
-            f", mixed for {self.mixed_version_window_ms:g} ms" if self.mixed_version_window_ms is not None else ""
-        )
+        window = self.mixed_version_window_ms
+        mixed = f", mixed for {window:g} ms" if window is not None else ""
+        unverified = f"; not verified: {', '.join(self.unverified)}" if self.unverified else ""
+        return f"{counted(self.replicas, 'replica')}{mixed}{unverified}"
 
 
 class AbortPrepareResult(_Message):

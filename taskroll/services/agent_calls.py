@@ -7,6 +7,7 @@ request and slows down with every replica more.
 import asyncio
 import resource
 import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
@@ -150,10 +151,22 @@ class AgentCalls:
             return Unreachable(replica.obstacle or "it has no address")
         url = f"http://{replica.endpoint}{API_PREFIX}{path}"
         payload = None if body is None else body.model_dump_json().encode()
+        headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
+        return await self.persist(
+            lambda: self.exchange(url, headers, method, payload, form, seconds, deadline), deadline, attempts
+        )
+
+    async def persist(
+        self,
+        exchange: Callable[[], Awaitable[ReplicaAnswer[A]]],
+        deadline: Deadline,
+        attempts: int | None = None,
+    ) -> ReplicaAnswer[A]:
+        """Make the exchange again while the replica is unreachable, `CallLimits.attempts` times at most."""
         pause = self.limits.first_pause
         attempt = 1
         while True:
-            answer = await self._exchange(url, token, method, payload, form, seconds, deadline)
+            answer = await exchange()
             if not isinstance(answer, Unreachable) or attempt >= (attempts or self.limits.attempts):
                 return answer
             if not await deadline.pause(pause):
@@ -161,21 +174,21 @@ class AgentCalls:
             attempt += 1
             pause *= 2
 
-    async def _exchange(
+    async def exchange(
         self,
         url: str,
-        token: SecretStr,
+        headers: Mapping[str, str],
         method: str,
         payload: bytes | None,
         form: type[A],
         seconds: float,
         deadline: Deadline,
     ) -> ReplicaAnswer[A]:
+        """One request within that many seconds, in its turn among all of this process."""
         if self._session is None:
             raise RuntimeError("AgentCalls is not open: use it as `async with AgentCalls() as calls`")
-        headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
         if payload is not None:
-            headers["Content-Type"] = "application/json"
+            headers = {**headers, "Content-Type": "application/json"}
         async with self._slots:
             # Looked at only now: the line for a slot may have taken all the time there was.
             seconds = deadline.capped(seconds)

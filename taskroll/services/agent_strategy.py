@@ -1,6 +1,7 @@
 """The strategy ``agent``: the service's processes have `taskroll_agent`, which does the work when told over HTTP."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import SecretStr
 
@@ -14,19 +15,26 @@ from taskroll_agent.contracts import (
     PrepareRequest,
 )
 
-from .agent_calls import AgentCalls
 from .configuration import InvalidConfiguration, ServiceConfig
 from .deadline import Deadline
+from .reach import Reach
 from .replica import Replica
 from .settle import for_each
-from .strategy import Answers, OnDone
+from .strategy import Answers, OnDone, Traits
 
 
 class AgentStrategy:
     """Makes the same call to the agent in every replica, side by side. See `strategy.Strategy` for the methods."""
 
-    def __init__(self, calls: AgentCalls) -> None:
-        self._calls = calls
+    traits: ClassVar[Traits] = Traits(
+        before_commit="each replica loads the new classes",
+        after_commit="each replica attests its live classes",
+        reads_definitions=False,
+        tells_moment=True,
+    )
+
+    def __init__(self, reach: Reach) -> None:
+        self._calls = reach.calls
 
     async def prepare(
         self,

@@ -48,10 +48,32 @@ class Invalid:
     reason: str
 
 
-ReplicaAnswer = Answered[T] | Refused | Unreachable | Unauthorised | Invalid
+@dataclass(frozen=True)
+class RollingOut:
+    """The rollout of its Deployment is not over, or will not be. Looking again may help."""
+
+    reason: str
 
 
-def problem_of(replica: Replica, answer: Refused | Unreachable | Unauthorised | Invalid) -> ReplicaProblem:
+@dataclass(frozen=True)
+class Outdated:
+    """As far as can be told from outside, the replica runs an earlier release."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unverified:
+    """Nothing is wrong, and nothing is shown: the service's strategy has no way to find out."""
+
+    reason: str
+
+
+Failure = Refused | Unreachable | Unauthorised | Invalid | RollingOut | Outdated | Unverified
+ReplicaAnswer = Answered[T] | Failure
+
+
+def problem_of(replica: Replica, answer: Failure) -> ReplicaProblem:
     """Say as data why the replica does not count."""
     match answer:
         case Refused(refusal):
@@ -62,6 +84,12 @@ def problem_of(replica: Replica, answer: Refused | Unreachable | Unauthorised | 
             return replica_problem(replica, "unauthorised", reason)
         case Invalid(reason):
             return replica_problem(replica, "invalid", reason)
+        case RollingOut(reason):
+            return replica_problem(replica, "rollout", reason)
+        case Outdated(reason):
+            return replica_problem(replica, "stale", reason)
+        case Unverified(reason):
+            return replica_problem(replica, "unverified", reason)
 
 
 def replica_problem(

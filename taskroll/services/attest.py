@@ -59,4 +59,5 @@ async def attest_all(
             attested.append((replica, answer.value))
     contents = Contents()
     await contents.learn(fleet, attested, deadline)
-    return FleetAttestation(said, contents.known, shortfalls(fleet.config, listed))
+    missing = await shortfalls(fleet.cluster, namespace, fleet.config, listed)
+    return FleetAttestation(said, contents.known, missing)

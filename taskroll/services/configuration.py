@@ -6,8 +6,9 @@ Reading the file, and saying what is wrong in it, is in `configuration_file`. `d
 import ipaddress
 import os
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
@@ -15,6 +16,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 from taskroll.models.errors import TaskrollError
 
 from .strategy_name import StrategyName
+from .strategy_options import RestartOptions, SyncOptions, WebhookOptions
+
+STRATEGY_GROUP = "taskroll.strategies"
+"""Entry points of this group are strategies that somebody else's distribution brings."""
 
 
 class InvalidConfiguration(TaskrollError):
@@ -81,6 +86,18 @@ Labels = Annotated[
 ]
 
 
+def strategy_names() -> list[str]:
+    """Names that a service may have as its strategy: those that come with taskroll, then those that are installed."""
+    own = [name.value for name in StrategyName]
+    return own + sorted(name for name in entry_points(group=STRATEGY_GROUP).names if name not in own)
+
+
+def _strategy(name: str) -> str:
+    if name not in strategy_names():
+        raise ValueError(f"is no strategy that there is; write one of: {', '.join(strategy_names())}")
+    return name
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -117,7 +134,8 @@ class StaticDiscovery(_Section):
 
 
 class TokenSource(_Section):
-    """Where the token stands that agents, or the gateway, want. The token itself never stands in the file."""
+    """Where the token stands that a service or the gateway wants, or that calls are signed with. It never stands in the
+    file itself."""
 
     env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """Name of an environment variable."""
@@ -160,12 +178,16 @@ class ServiceConfig(_Section):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     """Its name in taskroll: in plans, results and messages."""
     discovery: Annotated[PodDiscovery | EndpointSliceDiscovery | StaticDiscovery, Field(discriminator="type")]
-    strategy: StrategyName = StrategyName.AGENT
+    strategy: Annotated[str, AfterValidator(_strategy)] = StrategyName.AGENT.value
+    """One of `strategy_names`."""
     port: Annotated[int | str, AfterValidator(_port)] | None = None
-    """Of the agent's endpoints: a number, or the name of a port of the container or the EndpointSlice. None only for
-    static addresses, which carry their own."""
+    """Of the endpoints that are called: a number, or the name of a port of the container or the EndpointSlice. None for
+    static addresses, which carry their own, and where nothing is called."""
     token: TokenSource | None = None
-    """What the agents want as bearer token. Needed for the strategy ``agent``."""
+    """What agents want as bearer token, or calls to a webhook are signed with."""
+    deployment: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] | None = None
+    """Name of the Deployment that makes the replicas. As long as fewer are found than it wants, the service is not
+    complete. The strategy ``restart`` restarts it."""
     required: bool = True
     """Whether an update fails where a replica of this service does. Others are told and asked as well, but not
     waited for."""
@@ -174,6 +196,16 @@ class ServiceConfig(_Section):
     min_replicas: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Fewer replicas than this are a failure of a required service. By default 1 for a required service, so that
     labels with a typing error cannot make an update succeed on nothing; 0 for others."""
+    restart: RestartOptions | None = None
+    sync: SyncOptions | None = None
+    webhook: WebhookOptions | None = None
+    options: dict[str, Any] | None = None
+    """For a strategy that does not come with taskroll: what it wants to be told."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that telling the service may take, beyond those of a call."""
+        return (self.restart or RestartOptions()).timeout if self.strategy == StrategyName.RESTART else 0.0
 
     @property
     def least_replicas(self) -> int:
@@ -184,14 +216,38 @@ class ServiceConfig(_Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "ServiceConfig":
+        self._refuse_foreign_sections()
+        if self.strategy == StrategyName.RESTART:
+            if self.deployment is None:
+                raise ValueError("deployment: is missing; write the name of the Deployment that is to be restarted")
+            if not isinstance(self.discovery, PodDiscovery):
+                raise ValueError("discovery: strategy restart looks at pods; write {type: pods, labels: …}")
+            return self
         if isinstance(self.discovery, StaticDiscovery):
             if self.port is not None:
                 raise ValueError("port: static addresses carry their own port; remove this one")
         elif self.port is None:
             raise ValueError("port: is missing; write the port of the agent's endpoints, a number or a name")
-        if self.strategy is StrategyName.AGENT and self.token is None:
+        if self.strategy in {StrategyName.AGENT, StrategyName.WEBHOOK} and self.token is None:
             raise ValueError("token: is missing; write token: {env: NAME} or token: {file: PATH}")
+        if self.strategy == StrategyName.SYNC:
+            if self.sync is None:
+                raise ValueError("sync: is missing; write sync: {grpc_service: PACKAGE.SERVICE}")
+            if self.required:
+                raise ValueError(
+                    "required: strategy sync cannot show what a replica runs, so no update could end with it; write "
+                    "required: false, or use the strategy agent or restart"
+                )
         return self
+
+    def _refuse_foreign_sections(self) -> None:
+        for section in (StrategyName.RESTART, StrategyName.SYNC, StrategyName.WEBHOOK):
+            if getattr(self, section) is not None and self.strategy != section:
+                raise ValueError(
+                    f"{section}: is for the strategy {section}, this service has {self.strategy}; remove it"
+                )
+        if self.options is not None and self.strategy in set(StrategyName):
+            raise ValueError(f"options: is for strategies that do not come with taskroll; {self.strategy} has none")
 
 
 class GatewayAddress(_Section):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .configuration import InvalidConfiguration, ServicesConfig
-from .strategy_name import StrategyName
+from .strategy_registry import check_strategies
 
 _Location = tuple[int | str, ...]
 
@@ -19,7 +19,8 @@ def load_services(path: Path, *, check_tokens: bool = True) -> ServicesConfig:
 
     Args:
         path: Of the YAML file.
-        check_tokens: Whether to read each token once as well. A process that makes no calls does without.
+        check_tokens: Whether to read each token once as well, and to import each strategy. A process that makes no
+            calls does without.
 
     Raises:
         InvalidConfiguration: where the file cannot be read or is wrong, with one line per finding in `details`. Values
@@ -33,6 +34,7 @@ def load_services(path: Path, *, check_tokens: bool = True) -> ServicesConfig:
     if check_tokens:
         try:
             config.check_tokens()
+            check_strategies(config)
         except InvalidConfiguration as error:
             findings = [f"{path}: {finding}" for finding in error.details]
             raise InvalidConfiguration("; ".join(findings), details=findings) from None
@@ -155,9 +157,6 @@ def _sentence(details: ErrorDetails, location: _Location) -> str:
         return "type: is none that there is; write pods, endpoint-slices or static"
     message = details["msg"].removeprefix("Value error, ")
     value = _shown_value(details.get("input"), location)
-    if kind == "enum" and location and location[-1] == "strategy":
-        names = ", ".join(name.value for name in StrategyName)
-        return f"{value}is no strategy that there is; write one of: {names}"
     return f"{value}{message[:1].lower()}{message[1:]}"
 
 

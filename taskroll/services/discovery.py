@@ -36,11 +36,12 @@ async def discover(cluster: Cluster, namespace: str, service: ServiceConfig) -> 
             found = [_static(service.name, address) for address in addresses]
         case PodDiscovery(labels=labels):
             pods = cast("list[Pod]", await _raw(cluster, POD, namespace, labels))
-            found = replicas_from_pods(service.name, _port(service), pods)
+            found = replicas_from_pods(service.name, service.port, pods)
         case EndpointSliceDiscovery(service=name):
             slices = cast("list[EndpointSlice]", await _raw(cluster, ENDPOINT_SLICE, namespace, {SERVICE_LABEL: name}))
             found = replicas_from_slices(service.name, _port(service), slices)
-    return sorted((replica for replica in found if not replica.terminating), key=lambda replica: replica.pod)
+    there = [replica.model_copy(update={"namespace": namespace}) for replica in found if not replica.terminating]
+    return sorted(there, key=lambda replica: replica.pod)
 
 
 async def _raw(cluster: Cluster, resource: Resource, namespace: str, labels: Mapping[str, str]) -> list[object]:

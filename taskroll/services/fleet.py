@@ -6,9 +6,9 @@ from taskroll.cluster.connection import Cluster
 
 from .agent_calls import AgentCalls
 from .configuration import ServiceConfig, ServicesConfig
+from .reach import Reach
 from .strategy import Strategy
-from .strategy_name import StrategyName
-from .strategy_registry import STRATEGIES
+from .strategy_registry import strategy_class
 
 
 @dataclass
@@ -19,11 +19,11 @@ class Fleet:
     cluster: Cluster
     calls: AgentCalls
     """Open."""
-    _strategies: dict[StrategyName, Strategy] = field(default_factory=dict[StrategyName, Strategy])
+    _strategies: dict[str, Strategy] = field(default_factory=dict[str, Strategy])
 
     def strategy(self, service: ServiceConfig) -> Strategy:
         """The strategy of that service; made at its first use."""
         name = service.strategy
         if name not in self._strategies:
-            self._strategies[name] = STRATEGIES[name](self.calls)
+            self._strategies[name] = strategy_class(name)(Reach(self.cluster, self.calls))
         return self._strategies[name]

@@ -10,6 +10,8 @@ from typing import TypedDict
 class ObjectMeta(TypedDict, total=False):
     name: str
     uid: str
+    annotations: dict[str, str]
+    creationTimestamp: str
     deletionTimestamp: str
 
 
@@ -30,12 +32,28 @@ class PodSpec(TypedDict, total=False):
 class PodCondition(TypedDict, total=False):
     type: str
     status: str
+    lastTransitionTime: str
+
+
+class WaitingState(TypedDict, total=False):
+    reason: str
+    message: str
+
+
+class ContainerState(TypedDict, total=False):
+    waiting: WaitingState
+
+
+class ContainerStatus(TypedDict, total=False):
+    state: ContainerState
+    restartCount: int
 
 
 class PodStatus(TypedDict, total=False):
     phase: str
     podIP: str
     conditions: list[PodCondition]
+    containerStatuses: list[ContainerStatus]
 
 
 class Pod(TypedDict, total=False):

@@ -7,9 +7,19 @@ from pydantic import BaseModel, ConfigDict
 from taskroll_agent.contracts import ImportProblem, PrepareAnswer, PrepareRequest
 
 from .across import FIRST_PROBLEMS, ServiceCount, across_services, key_of
-from .answers import Answered, ReplicaAnswer, Unreachable, problem_of, replica_problem, shorten
+from .answers import (
+    Answered,
+    ReplicaAnswer,
+    RollingOut,
+    Unreachable,
+    Unverified,
+    problem_of,
+    replica_problem,
+    shorten,
+)
 from .deadline import Deadline
 from .fleet import Fleet
+from .prepared_replicas import PreparedReplicas, process_of
 from .progress import OnProgress, Tally, silent
 from .replica import Replica, ReplicaProblem
 from .replicas import list_replicas, shortfalls
@@ -52,12 +62,15 @@ class PrepareOutcome(BaseModel):
     """Required services with fewer replicas than they must have, a sentence each."""
     ignored: list[ReplicaProblem]
     """Replicas of other services that are not prepared."""
+    unchecked: int
+    """Replicas of required services whose strategy loads nothing before the commit: nothing speaks against it, and
+    nothing for it."""
     content_digests: dict[str, int]
-    """Content digest of what was loaded → replicas that loaded it. Several where replicas run different releases."""
+    """Content digest of what was loaded → replicas that did so now. Several where replicas run different releases."""
 
     @property
     def is_prepared(self) -> bool:
-        """True where every listed replica of every required service is prepared."""
+        """True where every listed replica of every required service is prepared, as far as it can be."""
         return not (self.problem_count or self.unprepared_count or self.missing)
 
     @property
@@ -72,6 +85,8 @@ async def prepare(
     request: PrepareRequest,
     deadline: Deadline,
     on_progress: OnProgress = silent,
+    *,
+    prepared: PreparedReplicas | None = None,
 ) -> PrepareOutcome:
     """Prepare every replica, and list them again until none is there that is not prepared.
 
@@ -84,9 +99,10 @@ async def prepare(
         request: What to load.
         deadline: By when.
         on_progress: Told (prepared, replicas, note).
+        prepared: Who has prepared this update before: not asked again. Those that prepare it now are added.
 
     Returns:
-        The outcome; failures of replicas are in it, not raised.
+        The outcome; failures of replicas are in it, not raised. It counts those that are not asked again as prepared.
 
     Raises:
         InvalidConfiguration: where a token cannot be read.
@@ -94,11 +110,16 @@ async def prepare(
     """
     required = {service.name for service in fleet.config.services if service.required}
     last: dict[tuple[str, str], ReplicaAnswer[PrepareAnswer]] = {}
+    prepared = prepared or PreparedReplicas()
+    before = set(prepared.of(namespace, request.request_id))
     pause = _FIRST_PAUSE
     while True:
         listed = await list_replicas(fleet.cluster, namespace, fleet.config)
         replicas = [replica for some in listed.values() for replica in some]
-        missing = shortfalls(fleet.config, listed)
+        missing = await shortfalls(fleet.cluster, namespace, fleet.config, listed)
+        for replica in replicas:
+            if process_of(replica) in before:
+                last.setdefault(key_of(replica), Answered(_prepared_before(request)))
         todo = [replica for replica in replicas if _may_try(last.get(key_of(replica)), replica.service in required)]
         if (not todo and not missing) or deadline.is_over:
             break
@@ -111,24 +132,33 @@ async def prepare(
             deadline,
         )
         last.update((key_of(replica), answer) for replica, answer in answers)
+        prepared.add(
+            namespace,
+            request.request_id,
+            [replica for replica, answer in answers if isinstance(answer, Answered) and answer.value.prepared],
+        )
         mine = [answer for replica, answer in answers if replica.service in required]
         if any(_is_final_failure(answer) for answer in mine):
             break
-        if missing or any(isinstance(answer, Unreachable) for answer in mine):
+        if missing or any(isinstance(answer, Unreachable | RollingOut) for answer in mine):
             await deadline.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     return _outcome(fleet, replicas, last, required, missing)
 
 
+def _prepared_before(request: PrepareRequest) -> PrepareAnswer:
+    return PrepareAnswer(request_id=request.request_id, prepared=True)
+
+
 def _may_try(answer: ReplicaAnswer[PrepareAnswer] | None, required: bool) -> bool:
-    return answer is None or (required and isinstance(answer, Unreachable))
+    return answer is None or (required and isinstance(answer, Unreachable | RollingOut))
 
 
 def _is_final_failure(answer: ReplicaAnswer[PrepareAnswer]) -> bool:
     match answer:
         case Answered(value):
             return not value.prepared
-        case Unreachable():
+        case Unreachable() | RollingOut() | Unverified():
             return False
         case _:
             return True
@@ -146,12 +176,14 @@ def _outcome(
     findings: dict[ImportProblem, list[Replica]] = {}
     unprepared: list[ReplicaProblem] = []
     ignored: list[ReplicaProblem] = []
+    unchecked = 0
     for replica in replicas:
         answer = last.get(key_of(replica), Unreachable("not called: no time was left"))
         match answer:
             case Answered(value) if value.prepared:
                 prepared[replica.service] += 1
-                contents[value.content_digest or ""] += 1
+                if value.content_digest is not None:
+                    contents[value.content_digest] += 1
             case Answered(value) if replica.service in required and value.problems:
                 for problem in value.problems:
                     findings.setdefault(problem, []).append(replica)
@@ -159,6 +191,8 @@ def _outcome(
                 told = "; ".join(f"{p.definition}: {p.error}: {p.message}" for p in value.problems)
                 problem = replica_problem(replica, "refused", told or "not prepared, and it does not say why")
                 (unprepared if replica.service in required else ignored).append(problem)
+            case Unverified() if replica.service in required:
+                unchecked += 1
             case failed:
                 (unprepared if replica.service in required else ignored).append(problem_of(replica, failed))
     listed = Counter(replica.service for replica in replicas)
@@ -178,6 +212,7 @@ def _outcome(
         unprepared_count=len(unprepared),
         missing=missing,
         ignored=ignored[:FIRST_PROBLEMS],
+        unchecked=unchecked,
         content_digests=dict(contents.most_common(FIRST_PROBLEMS)),
     )
 

@@ -1,5 +1,6 @@
 """A replica: one process of a service, as discovery found it."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -8,7 +9,16 @@ UNKNOWN_UID_PREFIX = "static:"
 """Starts the uid of a replica whose pod is not known before it attests."""
 
 ProblemReason = Literal[
-    "unreachable", "not_ready", "unauthorised", "invalid", "refused", "other_pod", "stale", "other_content"
+    "unreachable",
+    "not_ready",
+    "unauthorised",
+    "invalid",
+    "refused",
+    "other_pod",
+    "stale",
+    "other_content",
+    "rollout",
+    "unverified",
 ]
 """Why a replica does not count; stable, for code to branch on.
 
@@ -20,6 +30,8 @@ ProblemReason = Literal[
 ``other_pod``     another pod answers at that address
 ``stale``         it runs an earlier release
 ``other_content`` it runs the right release or a later one, with other classes than it should
+``rollout``       the rollout of its Deployment did not end, or is not let begin
+``unverified``    its service has no way to show what it runs
 """
 
 
@@ -43,6 +55,18 @@ class Replica(BaseModel):
     terminating: bool = False
     obstacle: str | None = None
     """Why it cannot be called, where address or port is missing."""
+    namespace: str = ""
+    """That it was looked for in."""
+    created_at: datetime | None = None
+    """Of the pod, by the API server's clock, whole seconds; None where discovery sees no pods."""
+    ready_since: datetime | None = None
+    """When the pod became ready, by the kubelet's clock, whole seconds; None where it is not ready."""
+    restarted_for: int = 0
+    """The epoch that the pod's Deployment was restarted for when the pod was made; 0 where it was not by taskroll."""
+    restarts: int | None = None
+    """How often its containers were started again in the same pod; None where discovery does not see it."""
+    waiting: str | None = None
+    """What a container of the pod waits for, such as ``CrashLoopBackOff``."""
 
     @property
     def is_uid_known(self) -> bool:

@@ -37,13 +37,16 @@ class VerifyOutcome(BaseModel):
     """Required services with fewer replicas than they must have, a sentence each."""
     ignored: list[ReplicaProblem]
     """Replicas of other services that do not run the release."""
+    unverified: list[str]
+    """Services whose replicas cannot show what they run; none of them is required."""
     rounds: int
     """How often replicas were asked."""
     first_activated_at: datetime | None
-    """By the replicas' own clocks, of those that switched to the expected epoch while they ran."""
+    """By the replicas' own clocks, of those that switched to the expected epoch while they ran. None also where some
+    replicas cannot say when they left the former release."""
     last_activated_at: datetime | None
     mixed_version_window_ms: float | None
-    """Milliseconds between the two; None where no replica switched."""
+    """Milliseconds between the two; None where they are."""
 
     @property
     def replicas(self) -> int:
@@ -96,7 +99,7 @@ async def verify(
     while True:
         listed = await list_replicas(fleet.cluster, namespace, fleet.config)
         replicas = [replica for some in listed.values() for replica in some]
-        missing = shortfalls(fleet.config, listed)
+        missing = await shortfalls(fleet.cluster, namespace, fleet.config, listed)
         outstanding = [r for r in replicas if r.service in required and key_of(r) not in seen.attested]
         if not outstanding and not missing:
             if seen.rounds and seen.in_one_round:
@@ -160,6 +163,9 @@ def _outcome(
     ]
     mismatches = [problem for problem in not_attested if problem.service in required]
     first, last = _window([a for a in seen.attested.values() if a.epoch == expectation.epoch])
+    silent_services = {s.name for s in fleet.config.services if not fleet.strategy(s).traits.tells_moment}
+    if any(service in silent_services for service, _ in seen.attested):
+        first = last = None
     return VerifyOutcome(
         is_attested=not mismatches and not missing and seen.in_one_round,
         services=[
@@ -175,6 +181,7 @@ def _outcome(
         mismatch_count=len(mismatches),
         missing=missing,
         ignored=[problem for problem in not_attested if problem.service not in required][:FIRST_PROBLEMS],
+        unverified=sorted({p.service for p in not_attested if p.reason == "unverified"}),
         rounds=seen.rounds,
         first_activated_at=first,
         last_activated_at=last,

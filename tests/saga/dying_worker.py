@@ -11,6 +11,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from taskroll.services.configuration_file import parse_services
 from worker import logs
 from worker.settings import WorkerSettings
 from worker.wiring import connect, create_worker
@@ -56,10 +57,13 @@ async def run(arguments: dict[str, str]) -> None:
         graceful_shutdown_timeout=0,
     )
     death = Death(arguments["step"], arguments["moment"], Path(arguments["marker"]))
+    services = (
+        parse_services(arguments["services"], "services of the tests")
+        if "services" in arguments
+        else services_config(arguments["token_variable"], gateway_url=arguments.get("gateway_url"))
+    )
     async with (
-        connect(
-            settings, services_config(arguments["token_variable"], gateway_url=arguments.get("gateway_url"))
-        ) as connections,
+        connect(settings, services) as connections,
         create_worker(connections, settings, interceptors=[death]),
     ):
         await asyncio.Event().wait()

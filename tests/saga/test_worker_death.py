@@ -36,6 +36,7 @@ async def start_process(world: World, step: str, moment: str, marker: Path, **mo
         "moment": moment,
         "marker": str(marker),
         "token_variable": TOKEN_VARIABLE,
+        **more,
     }
     return await asyncio.create_subprocess_exec(
         sys.executable,

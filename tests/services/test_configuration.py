@@ -14,7 +14,7 @@ from taskroll.services.configuration import (
 )
 from taskroll.services.configuration_file import load_services, parse_services
 from taskroll.services.strategy_name import StrategyName
-from taskroll.services.strategy_registry import STRATEGIES
+from taskroll.services.strategy_registry import STRATEGIES, check_strategies
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "services.yaml"
@@ -69,7 +69,7 @@ def test_everything_that_can_be_said() -> None:
     assert (dispatcher.port, dispatcher.order, dispatcher.required, dispatcher.least_replicas) == ("http", 0, True, 1)
     assert (cache.port, cache.required, cache.least_replicas) == (None, False, 0)
     assert config.service("cache") is cache
-    assert all(service.strategy is StrategyName.AGENT for service in config.services)
+    assert all(service.strategy == StrategyName.AGENT for service in config.services)
 
 
 def test_every_strategy_that_can_be_named_is_there() -> None:
@@ -93,6 +93,14 @@ def test_every_services_file_that_is_shipped_is_valid() -> None:
         load_services(path, check_tokens=False)
 
 
+def test_every_example_of_a_strategy_is_valid() -> None:
+    files = sorted((ROOT / "examples" / "services").glob("*.yaml"))
+    configs = [load_services(path, check_tokens=False) for path in files]
+    for config in configs:
+        check_strategies(config)
+    assert {service.strategy for config in configs for service in config.services} == set(StrategyName)
+
+
 def test_the_example_in_the_documentation_is_valid() -> None:
     blocks = (ROOT / "docs" / "services.md").read_text().split("```yaml\n")[1:]
     example = next(block.partition("```")[0] for block in blocks if block.startswith("services:"))
@@ -112,6 +120,35 @@ WRONG = {
     "two places": (one_service(token="{env: A, file: /b}"), "names no place or two: write either env or file"),
     "no place": (one_service(token="{}"), "(gateway).token: names no place or two"),
     "strategy": (one_service(strategy="restrat"), "'restrat' is no strategy that there is; write one of: agent"),
+    "restart of nothing": (one_service(strategy="restart"), "(gateway): deployment: is missing; write the name"),
+    "restart without pods": (
+        one_service(strategy="restart", deployment="a", discovery="{type: endpoint-slices, service: a}"),
+        "(gateway): discovery: strategy restart looks at pods",
+    ),
+    "sync without a method": (one_service(strategy="sync", required="false"), "(gateway): sync: is missing; write"),
+    "sync that is required": (
+        one_service(strategy="sync", sync="{grpc_service: a.B}"),
+        "(gateway): required: strategy sync cannot show what a replica runs",
+    ),
+    "name of a gRPC service": (
+        one_service(strategy="sync", required="false", sync="{grpc_service: B}"),
+        "services.yaml:8: services[0] (gateway).sync.grpc_service: 'B' ",
+    ),
+    "webhook without a token": (one_service(strategy="webhook", token=""), "(gateway): token: is missing; write"),
+    "path of a webhook": (
+        one_service(strategy="webhook", webhook="{path: hook}"),
+        "(gateway).webhook.path: 'hook' ",
+    ),
+    "time-out": (
+        one_service(strategy="restart", deployment="a", restart="{timeout: 0}"),
+        "(gateway).restart.timeout: 0 ",
+    ),
+    "section of another strategy": (
+        one_service(restart="{timeout: 5}"),
+        "(gateway): restart: is for the strategy restart, this service has agent; remove it",
+    ),
+    "options of a strategy that has none": (one_service(options="{a: 1}"), "(gateway): options: is for strategies"),
+    "name of a Deployment": (one_service(deployment="Gate_Way"), "(gateway).deployment: 'Gate_Way' "),
     "discovery type": (one_service(discovery="{type: pod}"), ".discovery: type: is none that there is; write pods,"),
     "discovery without type": (one_service(discovery="{labels: {a: b}}"), ".discovery: type: is missing; write pods,"),
     "no labels": (

@@ -2,12 +2,15 @@
 
 import pytest
 
+from taskroll.cluster.connection import Cluster
 from taskroll.services.configuration import ServicesConfig
 from taskroll.services.endpoint_slice_discovery import replicas_from_slices
 from taskroll.services.kubernetes_objects import Endpoint, EndpointSlice, Pod
 from taskroll.services.pod_discovery import replicas_from_pods
 from taskroll.services.replica import Replica, host_port
 from taskroll.services.replicas import shortfalls
+
+from .conftest import NoCluster
 
 
 def pod(name: str = "a", ip: str | None = "10.0.0.1", phase: str = "Running", ready: str | None = "True") -> Pod:
@@ -140,7 +143,7 @@ def test_ipv6_in_a_url() -> None:
     assert host_port("10.0.0.1", 8000) == "10.0.0.1:8000"
 
 
-def test_too_few_replicas_are_named() -> None:
+async def test_too_few_replicas_are_named() -> None:
     token = {"env": "X"}
     config = ServicesConfig.model_validate(
         {
@@ -153,8 +156,9 @@ def test_too_few_replicas_are_named() -> None:
             ]
         }
     )
+    cluster = Cluster(NoCluster())
     some = [Replica(service="b", pod="b", pod_uid="u", address="10.0.0.1", port=1, ready=True)]
-    first, second = shortfalls(config, {"a": [], "b": some, "c": []})
+    first, second = await shortfalls(cluster, "ns", config, {"a": [], "b": some, "c": []})
     assert first.startswith("a: found 0 replicas as pods with labels app=a, at least 1 expected; ")
     assert second.startswith("b: found 1 replicas in the EndpointSlices of Service b, at least 2 expected; ")
-    assert shortfalls(config, {"a": some, "b": some * 2, "c": []}) == []
+    assert await shortfalls(cluster, "ns", config, {"a": some, "b": some * 2, "c": []}) == []

@@ -11,11 +11,11 @@ from taskroll.cluster.connection import Cluster
 from taskroll.cluster.errors import Invalid
 from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.objects import create_object, delete_object, read_object, replace_object
-from taskroll.cluster.resources import NAMESPACE
+from taskroll.cluster.resources import DEPLOYMENT, NAMESPACE
 from taskroll.devstack import StackInfo
 from taskroll.services.configuration import ServiceConfig, ServicesConfig
 from taskroll.services.discovery import ENDPOINT_SLICE, POD, discover
-from taskroll.services.replicas import list_replicas
+from taskroll.services.replicas import list_replicas, shortfalls
 
 MANAGER = "taskroll-test"
 
@@ -171,3 +171,34 @@ async def test_replicas_of_all_services_in_the_order_of_the_file(cluster: Cluste
     listed = await list_replicas(cluster, namespace, config)
     assert list(listed) == ["by-slice", "gateway"]
     assert [len(some) for some in listed.values()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pods", "required", "finding"),
+    [
+        (2, 2, True, None),
+        (1, 2, True, None),  # more than wanted: a rollout is under way
+        (3, 2, True, "found 2 replicas as pods with labels app=gateway, Deployment gateway wants 3"),
+        (3, 2, False, None),
+        (None, 2, True, "there is no Deployment gateway in namespace"),
+    ],
+)
+async def test_fewer_replicas_than_the_deployment_wants(
+    cluster: Cluster, namespace: str, wanted: int | None, pods: int, required: bool, finding: str | None
+) -> None:
+    if wanted is not None:
+        container = {"name": "main", "image": "none"}
+        template = {"metadata": {"labels": {"app": "gateway"}}, "spec": {"containers": [container]}}
+        body = {
+            "metadata": {"name": "gateway"},
+            "spec": {"replicas": wanted, "selector": {"matchLabels": {"app": "gateway"}}, "template": template},
+        }
+        await create_object(cluster, DEPLOYMENT, namespace, body, manager=MANAGER)
+    for number in range(pods):
+        await make_pod(cluster, namespace, f"pod-{number}", running(f"10.0.0.{number + 1}"))
+    gateway = BY_LABEL.model_copy(update={"deployment": "gateway", "required": required})
+    config = ServicesConfig(services=[gateway])
+    found = await shortfalls(cluster, namespace, config, await list_replicas(cluster, namespace, config))
+    assert len(found) == (finding is not None)
+    if finding is not None:
+        assert finding in found[0]

@@ -10,6 +10,7 @@ from taskroll.services.configuration import InvalidConfiguration
 from taskroll.services.deadline import Deadline
 from taskroll.services.fleet import Fleet
 from taskroll.services.prepare import prepare
+from taskroll.services.prepared_replicas import PreparedReplicas
 from taskroll_agent.contracts import ImportProblem, PrepareAnswer, PrepareRequest, content_digest
 
 from .changing_fleet import as_pod, list_as
@@ -214,3 +215,26 @@ async def test_cancelled_in_the_middle_it_settles(stand_in: Start, fleet_of: Mak
     with pytest.raises(asyncio.CancelledError):
         await work
     assert loaded == ["prepare"]
+
+
+async def test_who_has_prepared_the_update_is_not_asked_again(
+    stand_in: Start, fleet_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a process that started since nor one that discovery cannot tell from its predecessor is taken for it."""
+    same, restarted, unseen, late = [await stand_in() for _ in range(4)]
+    first = [
+        as_pod("gateway", same, restarts=0),
+        as_pod("gateway", restarted, restarts=0),
+        as_pod("gateway", unseen, restarts=None),
+    ]
+    then = [first[0], as_pod("gateway", restarted, restarts=1), first[2], as_pod("gateway", late, restarts=0)]
+    fleet, prepared = fleet_of(gateway=[same]), PreparedReplicas()
+    for listed in (first, then):
+        list_as(monkeypatch, lambda _, listed=listed: listed)
+        outcome = await prepare(fleet, "ns", REQUEST, Deadline.after(10), prepared=prepared)
+        assert (outcome.is_prepared, outcome.replicas) == (True, len(listed))
+    assert [one.called("/prepare") for one in (same, restarted, unseen, late)] == [1, 2, 2, 1]
+
+    other = REQUEST.model_copy(update={"request_id": "r2"})
+    await prepare(fleet, "ns", other, Deadline.after(10), prepared=prepared)
+    assert same.called("/prepare") == 2, "of another update nothing is known"

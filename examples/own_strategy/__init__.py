@@ -1,0 +1,1 @@
+"""A strategy of one's own, in a distribution of its own."""
