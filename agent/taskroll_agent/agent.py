@@ -126,6 +126,10 @@ class Agent:
         async with self:
             yield
 
+    async def until_ready(self) -> None:
+        """Wait until `ready`, however long that takes."""
+        await self._follower.ready.wait()
+
     @property
     def ready(self) -> bool:
         """A release runs, or it is known that there is none. Once True it stays so: the process can serve."""

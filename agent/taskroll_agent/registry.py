@@ -205,6 +205,14 @@ class Registry:
         standing = sorted(self._standing, key=lambda generation: generation.number)
         return [GenerationInfo(g.number, g.content_digest, g is current, leases.get(g, 0)) for g in standing]
 
+    def home_of(self, cls: type[Any]) -> Generation | None:
+        """The generation, of those that stand in memory, whose module has this class; None where no release has."""
+        for generation in list(self._standing):
+            module = generation.module_set.table.get(cls.__module__)
+            if module is not None and vars(module).get(cls.__qualname__) is cls:
+                return generation
+        return None
+
     def close(self) -> None:
         """Take the released modules out of `sys.modules`, put back what stood there. Classes handed out work on."""
         with self._lock:

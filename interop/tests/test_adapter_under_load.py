@@ -1,0 +1,145 @@
+"""Updates back and forth under load: no call fails, none is mixed, and nothing of the former generations stays."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import aiohttp
+
+from interop.direct import DirectUpdate
+from interop.fleet import Fleet
+from interop.library import duet_app, library
+from tests.saga.world import World
+
+from .test_adapter import run_version, versions_in
+
+RATE = 100
+"""Invocations per second."""
+
+TIME_FLIPS = """
+import time
+(registry,) = living("Registry")
+activate, sys._flips = registry.activate, []
+def timed(*args, **more):
+    begin = time.perf_counter()
+    try:
+        return activate(*args, **more)
+    finally:
+        sys._flips.append((time.perf_counter() - begin) * 1000)
+registry.activate = timed
+"""
+"""Has a service note how long each flip takes, the registry's part and the host's: so long its event loop stands."""
+
+MEMORY = """
+gc.collect()
+(registry,) = living("Registry")
+rss = next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]
+return {"rss": int(rss), "fds": len(os.listdir("/proc/self/fd")), "generations": len(registry.generations())}
+"""
+
+
+@dataclass
+class Load:
+    """Invocations of an app at a steady rate: an open loop, that does not slow down where the gateway does."""
+
+    url: str
+    answers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    failed: list[str] = field(default_factory=list[str])
+    latencies: list[float] = field(default_factory=list[float])
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+            begin, sent = time.perf_counter(), 0
+            while not stop.is_set():
+                group.create_task(self._call(session))
+                sent += 1
+                await asyncio.sleep(max(0.0, begin + sent / RATE - time.perf_counter()))
+            self.seconds = time.perf_counter() - begin
+
+    async def _call(self, session: aiohttp.ClientSession) -> None:
+        started = time.perf_counter()
+        async with session.post(self.url, json={"request_data": {"text": "load"}}) as response:
+            if response.status == 200:
+                self.answers.append(await response.json())
+            else:
+                self.failed.append(f"{response.status} {await response.text()}"[:300])
+        self.latencies.append(time.perf_counter() - started)
+
+
+async def test_20_updates_under_load_fail_and_mix_no_call(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate, capsys: Any
+) -> None:
+    await cornserve_world.update(library(1))
+    app = await adapted.gateway.register(duet_app())
+    load, stop = Load(f"{adapted.gateway_url}/app/invoke/{app}"), asyncio.Event()
+    running = asyncio.create_task(load.run(stop))
+    await asyncio.sleep(1)  # load before the first update, too
+
+    pauses: list[float] = []
+    for number in range(20):
+        released = await direct.update(library(2 - number % 2))
+        pauses.append(released.longest_wait_ms)
+        await asyncio.sleep(0.3)  # load between the updates
+    stop.set()
+    await running
+
+    mixed = [answer for answer in load.answers if len(versions_in(answer)) > 1]
+    served = {version: sum(answer["version"] == version for answer in load.answers) for version in (1, 2)}
+    with capsys.disabled():
+        print(
+            f"\n{len(load.latencies)} calls in {load.seconds:.1f} s, {served}; failed {len(load.failed)}, mixed "
+            f"{len(mixed)}; longest pause by the gate {max(pauses):.0f} ms; "
+            f"slowest call {max(load.latencies) * 1000:.0f} ms"
+        )
+    assert load.failed == []
+    assert mixed == []
+    assert min(served.values()) > 100
+    assert len(load.latencies) / load.seconds > 0.9 * RATE
+
+
+async def test_200_swaps_leave_nothing_behind(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate, capsys: Any
+) -> None:
+    await cornserve_world.update(library(1))
+    app = await adapted.gateway.register(duet_app())
+    for number in range(40):
+        await direct.update(library(2 - number % 2))
+    warm = {service.name: await service.run(MEMORY) for service in adapted.stock}
+    for number in range(160):
+        await direct.update(library(2 - number % 2))
+    after = {service.name: await service.run(MEMORY) for service in adapted.stock}
+
+    with capsys.disabled():
+        print("\nafter 40 swaps", warm, "\nafter 200   ", after)
+    for name in warm:
+        assert after[name]["generations"] <= 2, name
+        assert after[name]["fds"] <= warm[name]["fds"] + 2, name
+        assert after[name]["rss"] < warm[name]["rss"] * 1.05, name
+    await run_version(adapted, direct, 1)
+    await adapted.gateway.unregister(app)
+    assert await adapted.gateway.tasks() == []
+
+
+async def test_the_flip_blocks_the_event_loop_for_5_ms_at_most(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate, capsys: Any
+) -> None:
+    await cornserve_world.update(library(1))
+    for _ in range(5):
+        await adapted.gateway.register(duet_app())
+    for service in adapted.stock:
+        await service.run(TIME_FLIPS)
+    for number in range(20):
+        await direct.update(library(2 - number % 2))
+    flips = {service.name: await service.run("return sys._flips") for service in adapted.stock}
+
+    with capsys.disabled():
+        for name, times in flips.items():
+            print(f"\n{name}: {len(times)} flips, median {median(times):.2f} ms, longest {max(times):.2f} ms", end="")
+        print()
+    for name, times in flips.items():
+        assert len(times) == 20, name
+        assert median(times) <= 5, name
