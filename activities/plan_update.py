@@ -31,6 +31,7 @@ from taskroll.planning import (
     refuse_bad_sources,
     wanted_entries,
 )
+from taskroll.services.strategy_name import StrategyName
 from taskroll_agent.contracts import DefinitionContent, ReleaseEntry
 
 from .live_state import read_live_state
@@ -80,9 +81,12 @@ class PlanUpdate:
         changes = make_changes(keys, wanted, contents, live)
         after = contents_after(live.contents, changes, contents)
         extent = await asyncio.to_thread(extent_of, changes, live.contents, after)
+        lively = self._lively(request)
         unfenced = await self._unfenced(request) if changes else []
-        warnings = unfenced + await asyncio.to_thread(
-            refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules
+        warnings = (
+            unfenced
+            + lively
+            + await asyncio.to_thread(refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules)
         )
         plan = Plan(
             request_id=step.request_id,
@@ -105,6 +109,22 @@ class PlanUpdate:
             return None
         release = await find_release(self.cluster, request.namespace, request.target_release)
         return dict(release.definitions)
+
+    def _lively(self, request: SubmittedRequest) -> list[str]:
+        """What `drain: live` means for the plan; refuses it where a service cannot take part."""
+        if request.policy.drain != "live":
+            return []
+        without = [
+            f"{service.name} ({service.strategy})"
+            for service in self.services.fleet.config.services
+            if service.required and service.strategy is not StrategyName.AGENT
+        ]
+        if without:
+            raise InvalidRequest(
+                f"policy.drain is live, which needs the agent in every required service; without it: "
+                f"{', '.join(without)}. Use drain wait, or strategy agent"
+            )
+        return ["drain live: instances stay and are converted; calls to the closure are held while services flip"]
 
     async def _unfenced(self, request: SubmittedRequest) -> list[str]:
         """A warning where the API server will not enforce the fence."""

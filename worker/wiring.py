@@ -17,11 +17,13 @@ from activities.attest_replicas import AttestReplicas
 from activities.check_unregistered import CheckUnregistered
 from activities.commit_release import CommitRelease
 from activities.finish_update import FinishUpdate
+from activities.hold_calls import HoldCalls
 from activities.invalidate_services import InvalidateServices
 from activities.patch_definitions import PatchDefinitions
 from activities.plan_update import PlanUpdate
 from activities.prepare_services import PrepareServices
 from activities.raise_fence import RaiseFence
+from activities.release_calls import ReleaseCalls
 from activities.restore_definitions import RestoreDefinitions
 from activities.revert_release import RevertRelease
 from activities.services_in_reach import ServicesInReach
@@ -120,8 +122,10 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
         StageRevisions(cluster).run,
         PrepareServices(cluster, services).run,
         PatchDefinitions(cluster).run,
+        HoldCalls(cluster, services).run,
         CommitRelease(cluster, services).run,
         InvalidateServices(services).run,
+        ReleaseCalls(services).run,
         VerifyServices(cluster, services).run,
         RevertRelease(cluster).run,
         RestoreDefinitions(cluster).run,

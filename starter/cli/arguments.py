@@ -32,10 +32,22 @@ TimeoutOption = Annotated[
     typer.Option("--timeout", help="Seconds to wait; the update goes on after that.", min=0.001, metavar="SECONDS"),
 ]
 DrainOption = Annotated[
-    Literal["wait", "refuse"] | None,
+    Literal["wait", "refuse", "live"] | None,
     typer.Option(
-        "--drain", help="While instances of the closure live: wait for them to finish (the default), or end at once."
+        "--drain",
+        help="While instances of the closure live: wait for them to finish (the default), end at once, or let them "
+        "stay and hold their calls for the moment of the swap (live; needs the agent in every required service).",
     ),
+]
+LiveTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--live-timeout", help="With --drain live: seconds that calls in flight have; 30 by default.", metavar="SECONDS"
+    ),
+]
+CancelCallsOption = Annotated[
+    bool | None,
+    typer.Option("--cancel-calls", help="With --drain live: cancel calls that have not ended by then."),
 ]
 DrainTimeoutOption = Annotated[
     float | None,

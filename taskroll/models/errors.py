@@ -68,6 +68,12 @@ class StillInUse(TaskrollError):
     code = "StillInUse"
 
 
+class CallsInFlight(TaskrollError):
+    """Calls to the closure did not end before the deadline of ``drain: live``."""
+
+    code = "CallsInFlight"
+
+
 class FenceTimeout(TaskrollError):
     """An overlapping update did not end in time."""
 

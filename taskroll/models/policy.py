@@ -12,8 +12,13 @@ class UpdatePolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    drain: Literal["wait", "refuse"] = "wait"
-    """What to do while instances of the closure live: wait for them to finish, or end at once and name them."""
+    drain: Literal["wait", "refuse", "live"] = "wait"
+    """What to do while instances of the closure live: wait for them to finish, end at once and name them, or let them
+    stay: then every required service needs the agent, which holds the calls to the closure while it flips."""
+    live_timeout: float = Field(default=30.0, gt=0, le=600)
+    """With ``drain: live``, how long to wait for calls in flight while new ones are held."""
+    cancel_calls: bool = False
+    """With ``drain: live``, whether calls still in flight then are cancelled, instead of the update taken back."""
     approval: Literal["none", "required"] = "none"
     """Whether somebody has to approve the plan before the fence goes up."""
     approval_timeout: float = Field(default=7 * DAY, gt=0, le=90 * DAY)
