@@ -41,9 +41,9 @@ class Apps:
         app = self.all().get(app_id)
         if app is None:
             return frozenset()
-        known: dict[str, Any] = vars(app.module)
+        known: dict[str, Any] = app.module.__dict__
         tasks: dict[str, Any] = app.components.config_cls.tasks
-        classes: set[Any] = {value for value in list[Any](known.values()) if isinstance(value, type)}
+        classes: set[Any] = {value for value in known.values() if isinstance(value, type)}
         classes.update(task.__class__ for task in _all_tasks(tasks.values()))
         return frozenset(base.__name__ for cls in classes for base in cls.__mro__)
 
