@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -113,6 +114,15 @@ class DirectUpdate:
         return {
             name: Attestation.model_validate_json(answer.content) for name, answer in zip(names, answers, strict=True)
         }
+
+    async def until_ready(self, name: str, within: float = 20.0) -> Attestation:
+        """Wait until a service that was started runs a release, or knows that there is none; what it says then."""
+        async with asyncio.timeout(within):
+            while True:
+                with suppress(httpx.TransportError):
+                    if (await self.client.get(self._url(name, "healthz"))).status_code == 200:
+                        return (await self.attestations())[name]
+                await asyncio.sleep(0.02)
 
     def _url(self, name: str, path: str) -> str:
         return f"http://{self.fleet[name].address}:{AGENT_PORT}{API_PREFIX}/{path}"

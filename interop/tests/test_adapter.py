@@ -142,7 +142,7 @@ async def test_what_others_do_to_definitions_changes_nothing(
 
     await run_version(adapted, direct, 1)
     await adapted.restart("task-dispatcher-0")
-    await adapted["task-dispatcher-0"].until_logged("Cornserve is on epoch 1", times=2)
+    await direct.until_ready("task-dispatcher-0")
     await run_version(adapted, direct, 1)
 
 

@@ -90,8 +90,7 @@ async def test_services_that_die_at_a_step_come_up_on_the_epoch_of_their_peers(
 
         peer = (await direct.attestations())["task-dispatcher-1"]
         await adapted.restart(name, new_pod=True)
-        await adapted[name].until_logged(f"Cornserve is on epoch {peer.epoch}")
-        restarted = (await direct.attestations())[name]
+        restarted = await direct.until_ready(name)
         assert (restarted.epoch, restarted.content_digest) == (peer.epoch, peer.content_digest)
         held.release()
 
