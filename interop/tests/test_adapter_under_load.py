@@ -40,7 +40,12 @@ MEMORY = """
 gc.collect()
 (registry,) = living("Registry")
 rss = next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]
-return {"rss": int(rss), "fds": len(os.listdir("/proc/self/fd")), "generations": len(registry.generations())}
+return {
+    "rss": int(rss),
+    "fds": len(os.listdir("/proc/self/fd")),
+    "generations": len(registry.generations()),
+    "objects": len(gc.get_objects()),
+}
 """
 
 
@@ -111,18 +116,19 @@ async def test_200_swaps_leave_nothing_behind(
 ) -> None:
     await cornserve_world.update(library(1))
     app = await adapted.gateway.register(duet_app())
-    for number in range(40):
+    for number in range(100):
         await direct.update(library(2 - number % 2))
     warm = {service.name: await service.run(MEMORY) for service in adapted.stock}
-    for number in range(160):
+    for number in range(100):
         await direct.update(library(2 - number % 2))
     after = {service.name: await service.run(MEMORY) for service in adapted.stock}
 
     with capsys.disabled():
-        print("\nafter 40 swaps", warm, "\nafter 200   ", after)
+        print("\nafter 100 swaps", warm, "\nafter 200   ", after)
     for name in warm:
         assert after[name]["generations"] <= 2, name
         assert after[name]["fds"] <= warm[name]["fds"] + 2, name
+        assert after[name]["objects"] < warm[name]["objects"] * 1.005, name
         assert after[name]["rss"] < warm[name]["rss"] * 1.05, name
     await run_version(adapted, direct, 1)
     await adapted.gateway.unregister(app)
