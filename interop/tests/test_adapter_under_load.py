@@ -27,14 +27,17 @@ import time
 (registry,) = living("Registry")
 activate, sys._flips = registry.activate, []
 def timed(*args, **more):
-    begin = time.perf_counter()
+    wall, own = time.perf_counter(), time.thread_time()
     try:
         return activate(*args, **more)
     finally:
-        sys._flips.append((time.perf_counter() - begin) * 1000)
+        sys._flips.append([1000 * (time.perf_counter() - wall), 1000 * (time.thread_time() - own)])
 registry.activate = timed
 """
-"""Has a service note how long each flip takes, the registry's part and the host's: so long its event loop stands."""
+"""Has a service note how long each flip takes, the registry's part and the host's: so long its event loop stands.
+
+In milliseconds: by the clock, and without what other processes of a busy machine took from it meanwhile.
+"""
 
 MEMORY = """
 gc.collect()
@@ -104,6 +107,56 @@ async def test_20_updates_under_load_fail_and_mix_no_call(cornserve_world: World
     assert len(load.latencies) / load.seconds > 0.9 * RATE
 
 
+SCRIBE_APP = """
+from cornserve.app.base import AppConfig
+from pydantic import BaseModel
+
+from cornserve_tasklib.task.unit.scribe import ScribeInput, ScribeTask
+
+
+class Request(BaseModel):
+    text: str
+
+
+class Response(BaseModel):
+    received: dict
+
+
+class Config(AppConfig):
+    tasks = {"scribe": ScribeTask()}
+
+
+async def serve(request: Request) -> Response:
+    written = await Config.tasks["scribe"](ScribeInput(text=request.text))
+    return Response(received=written.received)
+"""
+"""An app that does not use the composite `DuetTask`."""
+
+
+async def test_updates_that_wait_for_no_call_fail_none_of_other_tasks(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate
+) -> None:
+    await cornserve_world.update(library(1))
+    app = await adapted.gateway.register(SCRIBE_APP)
+    load, stop = Load(f"{adapted.gateway_url}/app/invoke/{app}"), asyncio.Event()
+    running = asyncio.create_task(load.run(stop))
+
+    for number in range(20):
+        duet = [one for one in library(2 - number % 2) if one.class_name == "DuetTask"]
+        view = await cornserve_world.update(duet)
+        assert view.status.outcome == "completed", view.status
+    stop.set()
+    await running
+
+    assert load.failed == []
+    assert len(load.answers) > 500
+    assert {name: said.epoch for name, said in (await direct.attestations()).items()} == dict.fromkeys(
+        (service.name for service in adapted.stock), 21
+    )
+    await adapted.gateway.unregister(app)
+    assert await adapted.administrator.instances() == []
+
+
 def longest_pause(fleet: Fleet) -> float:
     """Milliseconds that the gateway held its calls for, at the longest, by its log."""
     marks = [line for line in fleet["gateway"].log_text().splitlines() if "calls released after" in line]
@@ -149,8 +202,10 @@ async def test_the_flip_blocks_the_event_loop_for_5_ms_at_most(
 
     with capsys.disabled():
         for name, times in flips.items():
-            print(f"\n{name}: {len(times)} flips, median {median(times):.2f} ms, longest {max(times):.2f} ms", end="")
+            wall, own = ([round(one, 2) for one in column] for column in zip(*times, strict=True))
+            print(f"\n{name}: median {median(wall)} ms, longest {max(wall)} ms, of its own {max(own)} ms", end="")
         print()
     for name, times in flips.items():
         assert len(times) == 20, name
-        assert median(times) <= 5, name
+        assert median(wall for wall, _ in times) <= 5, name
+        assert max(own for _, own in times) <= 5, name
