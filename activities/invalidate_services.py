@@ -33,4 +33,5 @@ class InvalidateServices:
             return InvalidateResult(
                 replicas=outcome.activated + outcome.already_active + outcome.ahead,
                 already_active=outcome.already_active,
+                untold=len(outcome.problems),
             )

@@ -13,7 +13,7 @@ from taskroll.cluster.task_instances import list_instances
 from taskroll.cluster.tasklib_version import advance_tasklib_version
 from taskroll.models.errors import StillInUse
 from taskroll.models.plan import Plan
-from taskroll.models.steps import PatchResult, PlannedStep
+from taskroll.models.steps import PatchInput, PatchResult
 
 from .step import running
 
@@ -23,7 +23,7 @@ class PatchDefinitions:
     cluster: Cluster
 
     @activity.defn(name="patch")
-    async def run(self, step: PlannedStep) -> PatchResult:
+    async def run(self, step: PatchInput) -> PatchResult:
         """Create, change and delete the custom resources of the plan.
 
         What an earlier attempt has written is recognised by its content. Where one write is refused the others stand:
@@ -37,7 +37,8 @@ class PatchDefinitions:
         async with running("patch", step) as progress:
             await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
-            await self._refuse_late_instances(step.namespace, plan)
+            if not step.instances_stay:
+                await self._refuse_late_instances(step.namespace, plan)
             contents = await read_definition_revisions(
                 self.cluster,
                 step.namespace,

@@ -33,6 +33,7 @@ from taskroll.planning import (
     refuse_bad_sources,
     wanted_entries,
 )
+from taskroll.services.strategy_name import StrategyName
 from taskroll_agent.contracts import DefinitionContent, ReleaseEntry
 
 from .closure_usage import ClosureUsage
@@ -87,9 +88,12 @@ class PlanUpdate:
         changes = make_changes(keys, wanted, contents, live, adopt=request.adopt)
         after = contents_after(live.contents, changes, contents)
         extent = await asyncio.to_thread(extent_of, changes, live.contents, after)
+        lively = self._lively(request)
         unfenced = await self._unfenced(request) if changes else []
-        warnings = unfenced + await asyncio.to_thread(
-            refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules
+        warnings = (
+            unfenced
+            + lively
+            + await asyncio.to_thread(refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules)
         )
         apps, unseen = await self._apps(step.namespace, request, extent) if changes else ([], [])
         plan = Plan(
@@ -142,6 +146,22 @@ class PlanUpdate:
                 details=lost,
             )
         return [str(use) for use in found.uses if use.kind == "app"], []
+
+    def _lively(self, request: SubmittedRequest) -> list[str]:
+        """What `drain: live` means for the plan; refuses it where a service cannot take part."""
+        if request.policy.drain != "live":
+            return []
+        without = [
+            f"{service.name} ({service.strategy})"
+            for service in self.services.fleet.config.services
+            if service.required and service.strategy != StrategyName.AGENT
+        ]
+        if without:
+            raise InvalidRequest(
+                f"policy.drain is live, which needs the agent in every required service; without it: "
+                f"{', '.join(without)}. Use drain wait, or strategy agent"
+            )
+        return ["drain live: instances stay and are converted; calls to the closure are held while services flip"]
 
     async def _unfenced(self, request: SubmittedRequest) -> list[str]:
         """A warning where the API server will not enforce the fence."""

@@ -3,22 +3,23 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from taskroll.models.errors import NotAttested, NotLoadable, ReplicaUnreachable
+from taskroll.models.errors import CallsInFlight, NotAttested, NotLoadable, ReplicaUnreachable
 from taskroll.models.plan import Plan, ServiceExtent
-from taskroll.models.steps import ReleaseStep
+from taskroll.models.steps import HoldInput, ReleaseStep
 from taskroll.models.wording import counted
 from taskroll.services.abort import AbortOutcome, abort_prepared
 from taskroll.services.attest import attest_all
 from taskroll.services.deadline import Deadline
 from taskroll.services.expectation import Expectation
 from taskroll.services.fleet import Fleet
+from taskroll.services.hold import HoldOutcome, ReleaseOutcome, hold_calls, release_calls
 from taskroll.services.invalidate import InvalidateOutcome, invalidate
 from taskroll.services.prepare import PrepareOutcome, prepare
 from taskroll.services.prepared_replicas import PreparedReplicas
 from taskroll.services.replica import ReplicaProblem
 from taskroll.services.replicas import list_replicas
 from taskroll.services.verify import VerifyOutcome, verify
-from taskroll_agent.contracts import AbortRequest, ActivateRequest, PrepareRequest
+from taskroll_agent.contracts import AbortRequest, ActivateRequest, HoldRequest, PrepareRequest, ReleaseRequest
 
 from .step import Progress
 
@@ -74,6 +75,42 @@ class ServicesInReach:
                 details=[*outcome.missing, *_lines(outcome.unprepared)],
             )
         return outcome
+
+    async def hold(self, step: HoldInput, plan: Plan, seconds: float, progress: Progress) -> HoldOutcome:
+        """Have every replica with an agent hold the calls to the closure.
+
+        Raises:
+            CallsInFlight: where calls did not end in time, naming them.
+            ReplicaUnreachable: where replicas did not answer in time, or services have too few of them.
+        """
+        outcome = await hold_calls(
+            self.fleet,
+            step.namespace,
+            HoldRequest(
+                request_id=step.request_id,
+                classes=plan.task_classes,
+                seconds=step.seconds,
+                expires=step.expires,
+                cancel=step.cancel,
+            ),
+            Deadline.after(seconds),
+            progress.report,
+        )
+        if outcome.in_flight:
+            raise CallsInFlight(
+                f"calls did not end within {step.seconds:g} s (policy.live_timeout); give them longer, or have them "
+                "cancelled: policy.cancel_calls",
+                details=outcome.in_flight,
+            )
+        if outcome.unheld:
+            raise ReplicaUnreachable("calls are not held everywhere", details=outcome.unheld)
+        return outcome
+
+    async def release(self, namespace: str, request_id: str, seconds: float, progress: Progress) -> ReleaseOutcome:
+        """Have every replica that answers let the held calls go on."""
+        return await release_calls(
+            self.fleet, namespace, ReleaseRequest(request_id=request_id), Deadline.after(seconds), progress.report
+        )
 
     async def invalidate(self, step: ReleaseStep, seconds: float, progress: Progress) -> InvalidateOutcome:
         """Tell every replica to make the release current. Whether they did is for `verify` to find out.

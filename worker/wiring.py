@@ -23,11 +23,13 @@ from activities.closure_usage import ClosureUsage
 from activities.commit_release import CommitRelease
 from activities.find_dead_updates import FindDeadUpdates
 from activities.finish_update import FinishUpdate
+from activities.hold_calls import HoldCalls
 from activities.invalidate_services import InvalidateServices
 from activities.patch_definitions import PatchDefinitions
 from activities.plan_update import PlanUpdate
 from activities.prepare_services import PrepareServices
 from activities.raise_fence import RaiseFence
+from activities.release_calls import ReleaseCalls
 from activities.restore_apps import RestoreApps
 from activities.restore_definitions import RestoreDefinitions
 from activities.revert_release import RevertRelease
@@ -145,8 +147,10 @@ def create_activities(connections: Connections) -> list[Callable[..., Any]]:
         StageRevisions(cluster).run,
         PrepareServices(cluster, services).run,
         PatchDefinitions(cluster).run,
+        HoldCalls(cluster, services).run,
         CommitRelease(cluster, services).run,
         InvalidateServices(services).run,
+        ReleaseCalls(services).run,
         VerifyServices(cluster, services).run,
         RevertRelease(cluster).run,
         RestoreDefinitions(cluster).run,

@@ -91,6 +91,8 @@ class TaskRecoveryWorkflow(TaskUpdateWorkflow):
             return "completed"
         self._status.message = f"{self._cause}; taken back by the reconciler"
         if taken.is_held:
+            if self._is_live:
+                self._compensations.register("release-calls", lambda: self._release_calls(plan))
             self._compensations.register("abort-prepare", lambda: self._abort_prepared(plan))
             if plan.reads_definitions and (found.is_touched or found.committed):
                 self._compensations.register("take-back", lambda: self._take_back(plan))

@@ -14,11 +14,13 @@ with workflow.unsafe.imports_passed_through():
     from activities.check_unregistered import CheckUnregistered
     from activities.commit_release import CommitRelease
     from activities.finish_update import FinishUpdate
+    from activities.hold_calls import HoldCalls
     from activities.invalidate_services import InvalidateServices
     from activities.patch_definitions import PatchDefinitions
     from activities.plan_update import PlanUpdate
     from activities.prepare_services import PrepareServices
     from activities.raise_fence import RaiseFence
+    from activities.release_calls import ReleaseCalls
     from activities.restore_apps import RestoreApps
     from activities.restore_definitions import RestoreDefinitions
     from activities.revert_release import RevertRelease
@@ -44,6 +46,10 @@ with workflow.unsafe.imports_passed_through():
         FenceInput,
         FenceResult,
         FinishInput,
+        HoldInput,
+        HoldResult,
+        InvalidateResult,
+        PatchInput,
         PlanInput,
         PlannedStep,
         ReleaseStep,
@@ -65,7 +71,14 @@ from .status_board import StatusBoard
 PLAN_BUDGET = timedelta(minutes=10)
 STAGE_BUDGET = timedelta(minutes=10)
 PATCH_BUDGET = timedelta(minutes=10)
+HOLD_BUDGET = timedelta(minutes=1)
+"""On top of the time that calls in flight have."""
+HOLD_EXPIRES = timedelta(seconds=30)
+"""On top of that time too: then the replicas let go by themselves, if no worker is there to tell them."""
+HOLD_LEFT = timedelta(seconds=5)
+"""A hold with less time than this is renewed before the commit."""
 COMMIT_BUDGET = timedelta(minutes=5)
+RELEASE_BUDGET = timedelta(minutes=1)
 INVALIDATE_BUDGET = timedelta(minutes=10)
 REFUSE_BUDGET = timedelta(minutes=1)
 """For a gateway that does not answer, where the policy is not to wait for anybody."""
@@ -140,14 +153,26 @@ class TaskUpdateWorkflow:
                 return "rejected"
             if await self._raise_fence(plan):
                 break
-        await self._check_unregistered(plan, await self._shut_down_apps(plan))
+        if not self._is_live:
+            await self._check_unregistered(plan, await self._shut_down_apps(plan))
         await self._stage(plan)
         await self._prepare(plan)
         await self._patch(plan)
+        if self._is_live:
+            await self._hold(plan)
         release = await self._commit(plan)
-        await self._invalidate(plan, release)
+        told = await self._invalidate(plan, release)
+        # A replica that was not told may still run the former classes: calls wait until verify has found it.
+        if self._is_live and not told.untold:
+            await self._release_calls(plan)
         await self._verify(plan, release)
+        if self._is_live and told.untold:
+            await self._release_calls(plan)
         return "completed"
+
+    @property
+    def _is_live(self) -> bool:
+        return self._policy.drain == "live"
 
     @workflow.run
     async def run(self, request: UpdateInput) -> UpdateStatus:
@@ -312,8 +337,10 @@ class TaskUpdateWorkflow:
             waiting = fence.model_copy(update={"wait": True})
             result = await self._step("fence", RaiseFence.run, waiting, budget)
         self._board.wait_for(
-            [f"instance {instance}" for instance in result.instances],
-            f"waits for {counted(len(result.instances), 'live instance')} to finish" if result.instances else "",
+            [] if self._is_live else [f"instance {instance}" for instance in result.instances],
+            f"waits for {counted(len(result.instances), 'live instance')} to finish"
+            if result.instances and not self._is_live
+            else "",
         )
         return not result.drifted
 
@@ -353,7 +380,32 @@ class TaskUpdateWorkflow:
             self._compensations.register("take-back", lambda: self._take_back(plan))
         else:
             self._compensations.register("restore-definitions", lambda: self._restore_definitions(plan))
-        await self._step("patch", PatchDefinitions.run, self._planned_step(plan, PATCH_BUDGET), PATCH_BUDGET)
+        patch = PatchInput(**self._planned(plan, PATCH_BUDGET), instances_stay=self._is_live)
+        await self._step("patch", PatchDefinitions.run, patch, PATCH_BUDGET)
+
+    async def _hold(self, plan: PlanSummary) -> None:
+        self._compensations.register("release-calls", lambda: self._release_calls(plan))
+        held = await self._hold_once(plan)
+        while workflow.now() > held.until - HOLD_LEFT:  # no worker was there for a while
+            held = await self._hold_once(plan)
+
+    async def _hold_once(self, plan: PlanSummary) -> HoldResult:
+        seconds = timedelta(seconds=self._policy.live_timeout)
+        budget = HOLD_BUDGET + seconds
+        hold = HoldInput(
+            **self._planned(plan, budget),
+            seconds=seconds.total_seconds(),
+            expires=(seconds + HOLD_EXPIRES).total_seconds(),
+            cancel=self._policy.cancel_calls,
+        )
+        return await self._step("hold-calls", HoldCalls.run, hold, budget)
+
+    async def _release_calls(self, plan: PlanSummary) -> None:
+        released = await self._step(
+            "release-calls", ReleaseCalls.run, self._planned_step(plan, RELEASE_BUDGET), RELEASE_BUDGET
+        )
+        if released.waited_calls:
+            self._status.longest_pause_ms = max(self._status.longest_pause_ms or 0.0, released.longest_pause_ms)
 
     async def _commit(self, plan: PlanSummary) -> CommitResult:
         if not plan.reads_definitions:
@@ -364,10 +416,10 @@ class TaskUpdateWorkflow:
         self._status.epoch = release.epoch
         return release
 
-    async def _invalidate(self, plan: PlanSummary, release: CommitResult, *, former: bool = False) -> None:
+    async def _invalidate(self, plan: PlanSummary, release: CommitResult, *, former: bool = False) -> InvalidateResult:
         budget = INVALIDATE_BUDGET + timedelta(seconds=plan.patience)
         step = self._release_step(plan, release, budget, former=former)
-        await self._step("invalidate", InvalidateServices.run, step, budget)
+        return await self._step("invalidate", InvalidateServices.run, step, budget)
 
     async def _verify(self, plan: PlanSummary, release: CommitResult, *, former: bool = False) -> None:
         budget = self._compensation_budget() if former else timedelta(seconds=self._policy.verify_timeout)
@@ -392,6 +444,13 @@ class TaskUpdateWorkflow:
         await self._revert_release(plan)
 
     async def _revert_release(self, plan: PlanSummary) -> None:
+        if self._is_live:
+            try:
+                await self._hold_once(plan)
+            except Exception as error:
+                # The services have to go back all the same; calls in flight may meet both versions then.
+                if not workflow.is_failure_exception(error):
+                    raise
         budget = self._compensation_budget()
         step = RevertStep(**self._planned(plan, budget), even_if_uncommitted=plan.reads_definitions)
         reverted = await self._step("revert-release", RevertRelease.run, step, budget)
@@ -596,8 +655,10 @@ _SUMMARIES: dict[StepName, str] = {
     "stage": "store the revisions that are missing",
     "prepare": "each replica loads the new classes beside the old",
     "patch": "write the custom resources",
+    "hold-calls": "new calls to the closure wait, those in flight end",
     "commit": "move the release pointer",
     "invalidate": "each replica swaps its classes",
+    "release-calls": "the held calls go on",
     "verify": "each replica attests what is live in it",
     "revert-release": "move the release pointer to the former definitions",
     "restore-definitions": "bring the former custom resources back",

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .asgi import LeaseMiddleware, agent_app, standalone_app
     from .contracts import API_PREFIX, DefinitionKey
-    from .errors import AgentError, ClusterError, DefinitionNotFound, LoadFailed, Refused, SettingsError
+    from .errors import (
+        AgentError,
+        CallCancelled,
+        ClusterError,
+        DefinitionNotFound,
+        LoadFailed,
+        Refused,
+        SettingsError,
+    )
+    from .gate import Gate
     from .generation import Generation, LoadedDefinition
+    from .host import Host
     from .registry import Active, Registry
     from .settings import AgentSettings
     from .threaded import AgentThread, serve_in_thread
@@ -34,10 +44,13 @@ __all__ = [
     "AgentError",
     "AgentSettings",
     "AgentThread",
+    "CallCancelled",
     "ClusterError",
     "DefinitionKey",
     "DefinitionNotFound",
+    "Gate",
     "Generation",
+    "Host",
     "LeaseMiddleware",
     "LoadFailed",
     "LoadedDefinition",
@@ -53,8 +66,18 @@ _HOMES = {
     "agent": ("Agent",),
     "asgi": ("LeaseMiddleware", "agent_app", "standalone_app"),
     "contracts": ("API_PREFIX", "DefinitionKey"),
-    "errors": ("AgentError", "ClusterError", "DefinitionNotFound", "LoadFailed", "Refused", "SettingsError"),
+    "errors": (
+        "AgentError",
+        "CallCancelled",
+        "ClusterError",
+        "DefinitionNotFound",
+        "LoadFailed",
+        "Refused",
+        "SettingsError",
+    ),
+    "gate": ("Gate",),
     "generation": ("Generation", "LoadedDefinition"),
+    "host": ("Host",),
     "registry": ("Active", "Registry"),
     "settings": ("AgentSettings",),
     "threaded": ("AgentThread", "serve_in_thread"),

@@ -17,12 +17,21 @@ from .contracts import (
     ActivateRequest,
     Attestation,
     DefinitionKey,
+    HoldAnswer,
+    HoldRequest,
+    ImportProblem,
     PrepareAnswer,
     PrepareRequest,
+    ReleaseAnswer,
     ReleasePointer,
+    ReleaseRequest,
 )
-from .errors import AgentError, CorruptObject, LoadFailed, NotInCluster, Refused
+from .errors import AgentError, CorruptObject, FlipFailed, LoadFailed, NotInCluster, Refused
 from .follower import Follower
+from .gate import Gate
+from .generation import Generation
+from .host import Host
+from .problems import rule_problem
 from .registry import Registry
 from .settings import AgentSettings
 
@@ -41,6 +50,7 @@ class Agent:
         *,
         registry: Registry | None = None,
         cluster: Cluster | None = None,
+        host: Host | None = None,
     ) -> None:
         """Nothing is read from the cluster yet; `start` does that.
 
@@ -48,13 +58,19 @@ class Agent:
             settings: by default from the environment.
             registry: by default a new one; it is `self.registry`.
             cluster: where releases are read; by default the API server of the settings.
+            host: what else of this process has to change with the registry.
 
         Raises:
             SettingsError: where settings are missing or malformed.
         """
         self.settings = AgentSettings.from_env() if settings is None else settings
         self.registry = Registry() if registry is None else registry
+        self.gate = Gate()
+        """Where calls enter this process, each is admitted by it."""
         self.identity = Identity(self.settings.pod, self.settings.pod_uid)
+        self._host = host
+        if host is not None:
+            self.registry.carry_over = host.flip
         self._cluster: Cluster = KubeCluster(self.settings) if cluster is None else cluster
         self._assembly = Assembly(self.settings, self._cluster, self.registry)
         self._follower = Follower(self._cluster, self.registry, self._assembly)
@@ -110,6 +126,10 @@ class Agent:
         async with self:
             yield
 
+    async def until_ready(self) -> None:
+        """Wait until `ready`, however long that takes."""
+        await self._follower.ready.wait()
+
     @property
     def ready(self) -> bool:
         """A release runs, or it is known that there is none. Once True it stays so: the process can serve."""
@@ -146,7 +166,7 @@ class Agent:
 
         Raises:
             Refused: for an epoch below the one that runs or that the pointer names, for another release of the same
-                epoch, and where the release cannot be loaded.
+                epoch, and where the release cannot be loaded or the host not be carried over to it.
             ClusterUnavailable: where it was not prepared and cannot be read now.
         """
         target = ReleasePointer.model_validate(request.model_dump())
@@ -154,15 +174,25 @@ class Agent:
         if not already:
             try:
                 await self._follower.move(target)
-            except (LoadFailed, CorruptObject, NotInCluster) as error:
+            except (LoadFailed, FlipFailed, CorruptObject, NotInCluster) as error:
                 raise Refused("not_loadable", str(error)) from error
         active = self.registry.active
         return ActivateAnswer(
             epoch=active.epoch, content_digest=active.generation.content_digest, already_active=already
         )
 
+    async def hold(self, request: HoldRequest) -> HoldAnswer:
+        """Let no new call of these classes in, and wait for those in flight. Only release, abort or time ends it."""
+        return await self.gate.hold(request)
+
+    async def release(self, request: ReleaseRequest) -> ReleaseAnswer:
+        """Let the calls go on that the update has held."""
+        return self.gate.release(request.request_id)
+
     async def abort(self, request: AbortRequest) -> AbortAnswer:
-        """Drop what was prepared for the update, or is being prepared. What already runs is never touched by it.
+        """Drop what was prepared for the update, or is being prepared, and let go of the calls that it holds.
+
+        What already runs is never touched by it.
 
         Raises:
             Refused: where the update is committed and this process is about to run it.
@@ -173,13 +203,16 @@ class Agent:
         in_flight = self._preparing.pop(request.request_id, None) is not None
         dropped = self._assembly.prepared.drop(request.request_id) or in_flight
         self._assembly.trim()
+        self.gate.release(request.request_id)
         _log.info("aborted; dropped: %s", dropped, extra={"request_id": request.request_id})
         return AbortAnswer(dropped=dropped)
 
     def attest(self, nonce: str | None = None, *, full: bool = False) -> Attestation:
         """Say what is live in this process; `full` lists each definition."""
         active, pointer = self.registry.active, self._follower.pointer
-        live = live_digests(active.generation)
+        # Before the first release the platform runs what it found by itself.
+        hosted = self._host.live_classes() if self._host is not None and active.epoch > 0 else None
+        live = live_digests(active.generation, hosted)
         return Attestation(
             pod=self.identity.pod,
             pod_uid=self.identity.pod_uid,
@@ -211,6 +244,12 @@ class Agent:
         except LoadFailed as error:
             seconds = time.perf_counter() - started
             return PrepareAnswer(request_id=request_id, prepared=False, problems=error.problems, seconds=seconds)
+        problems = await self._check(generation)
+        if problems:
+            if self._assembly.prepared.with_content(generation.content_digest) is None:
+                self.registry.let_go(generation)
+            seconds = time.perf_counter() - started
+            return PrepareAnswer(request_id=request_id, prepared=False, problems=problems, seconds=seconds)
         latest = self._preparing.get(request_id) is asyncio.current_task()
         # Else it was aborted or asked for anew while it loaded: the answer is true, but this one is not what is kept.
         if latest and generation is not self.registry.active.generation:
@@ -222,6 +261,19 @@ class Agent:
             content_digest=generation.content_digest,
             seconds=time.perf_counter() - started,
         )
+
+    async def _check(self, generation: Generation) -> list[ImportProblem]:
+        """What the host says against the generation."""
+        before = self.registry.active.generation
+        if self._host is None or generation is before:
+            return []
+        try:
+            async with asyncio.timeout(self.settings.load_timeout):
+                return list(await self._host.check(generation, before))
+        except Exception as error:  # noqa: BLE001  whatever it is: what was not checked is not prepared
+            _log.exception("the host's check failed")
+            name = type(self._host).__name__
+            return [rule_problem(name, type(self._host).__module__, type(error).__name__, f"{name}.check failed")]
 
     def _preparation_ended(self, request_id: str, task: asyncio.Task[PrepareAnswer]) -> None:
         if self._preparing.get(request_id) is task:

@@ -12,7 +12,15 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .agent import Agent
-from .contracts import API_PREFIX, AbortRequest, ActivateRequest, PrepareRequest, Refusal
+from .contracts import (
+    API_PREFIX,
+    AbortRequest,
+    ActivateRequest,
+    HoldRequest,
+    PrepareRequest,
+    Refusal,
+    ReleaseRequest,
+)
 from .errors import ClusterError, Refused
 from .registry import Registry
 from .tokens import Tokens
@@ -37,6 +45,8 @@ def agent_app(agent: Agent) -> Starlette:
     return Starlette(
         routes=[
             Route("/prepare", calls.prepare, methods=["POST"]),
+            Route("/hold", calls.hold, methods=["POST"]),
+            Route("/release", calls.release, methods=["POST"]),
             Route("/activate", calls.activate, methods=["POST"]),
             Route("/abort", calls.abort, methods=["POST"]),
             Route("/attestation", calls.attestation, methods=["GET"]),
@@ -79,6 +89,12 @@ class _Calls:
 
     async def prepare(self, request: Request) -> Response:
         return _json(await self._agent.prepare(await _body(request, PrepareRequest)))
+
+    async def hold(self, request: Request) -> Response:
+        return _json(await self._agent.hold(await _body(request, HoldRequest)))
+
+    async def release(self, request: Request) -> Response:
+        return _json(await self._agent.release(await _body(request, ReleaseRequest)))
 
     async def activate(self, request: Request) -> Response:
         return _json(await self._agent.activate(await _body(request, ActivateRequest)))

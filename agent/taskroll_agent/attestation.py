@@ -1,6 +1,7 @@
 """What a process can truthfully say about itself: read from the live class objects, not from what was asked for."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -24,9 +25,19 @@ class Identity:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def live_digests(generation: Generation) -> dict[str, str]:
-    """Definition key → digest of the class that stands in its module at this moment."""
-    return {str(loaded.key): _live_digest(generation, loaded) for loaded in generation}
+def live_digests(generation: Generation, hosted: Mapping[str, type | None] | None = None) -> dict[str, str]:
+    """Definition key → digest of the class that stands in its module at this moment.
+
+    `hosted` says which class the host would use for a definition: another than that, and the definition is `REPLACED`;
+    so is one that the host still has and the generation has not.
+    """
+    live = {str(loaded.key): _live_digest(generation, loaded) for loaded in generation}
+    for key, cls in (hosted or {}).items():
+        if key not in live and cls is None:
+            continue
+        if key not in live or cls is not generation.definition(key).cls:
+            live[key] = REPLACED
+    return live
 
 
 def live_content_digest(generation: Generation, live: dict[str, str]) -> str:

@@ -53,5 +53,13 @@ class Refused(AgentError):
         super().__init__(message)
 
 
+class FlipFailed(AgentError):
+    """The host of this process could not carry its registries and live objects over; everything is as it was."""
+
+
+class CallCancelled(AgentError):
+    """An update has cancelled a call that did not end before its deadline."""
+
+
 class DefinitionNotFound(AgentError, LookupError):
     """The generation has no such definition or class."""

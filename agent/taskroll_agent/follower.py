@@ -11,7 +11,7 @@ from contextlib import suppress
 from .assembly import Assembly
 from .cluster import Cluster, PointerState
 from .contracts import ReleasePointer
-from .errors import ClusterError, Refused
+from .errors import ClusterError, FlipFailed, Refused
 from .generation import Generation
 from .kube_api import Backoff
 from .registry import Active, Registry
@@ -78,6 +78,7 @@ class Follower:
         Raises:
             Refused: where that is not, or no longer, where this process may go.
             LoadFailed, ClusterError: where it cannot be loaded; nothing has changed then.
+            FlipFailed: where the host cannot be carried over; nothing has changed then either.
         """
         generation = self._assembly.at_hand(target.content_digest)
         if generation is None:
@@ -104,9 +105,13 @@ class Follower:
                 self.ready.set()
             return
         generation = self._assembly.at_hand(wanted.content_digest)
-        if generation is not None:
+        if generation is None:
+            self._behind.set()
+            return
+        try:
             self._flip(wanted, generation)
-        else:
+        except FlipFailed as error:
+            self._cannot_run(wanted, error)
             self._behind.set()
 
     async def look(self) -> None:
@@ -168,6 +173,8 @@ class Follower:
             self._registry.activate(
                 generation, epoch=target.epoch, release=target.release, request_id=target.request_id
             )
+        except FlipFailed:
+            raise
         except Exception as error:  # noqa: BLE001  an adapter's callback; the classes are live all the same
             self._callback_problem = f"on_activate: {type(error).__name__}: {error}"
         self._load_problem = None

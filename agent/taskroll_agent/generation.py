@@ -27,6 +27,8 @@ class LoadedDefinition:
     cls: type[Any]
     task_class_name: str
     """Of a descriptor, the task class that it describes the execution of; of a task, its own name."""
+    spec: Mapping[str, Any]
+    """The definition's spec without its source."""
 
 
 class Generation:
@@ -39,6 +41,8 @@ class Generation:
         # Every function of these modules keeps its module set alive. Through this it keeps the generation as well, so
         # that one counts as standing for as long as any of its code can run.
         modules.generation = self
+        self.attachments: dict[str, Any] = {}
+        """What a host has made for this generation and keeps for as long as it stands, by a name of the host's own."""
         self._definitions = {str(loaded.key): loaded for loaded in definitions}
         self.digests: Mapping[str, str] = MappingProxyType({k: v.digest for k, v in self._definitions.items()})
         """Definition key → digest."""

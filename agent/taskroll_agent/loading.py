@@ -134,6 +134,7 @@ class Loading:
                     class_name=class_name,
                     cls=cast("type[Any]", cls),
                     task_class_name=content.task_class_name,
+                    spec={name: value for name, value in content.spec.items() if name != "sourceCode"},
                 )
             )
         return definitions, causes + followers

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from . import fronts, type_caches
 from .contracts import DefinitionKey
+from .errors import FlipFailed
 from .generation import Generation, LoadedDefinition
 from .leases import Lease, active_view, bound, held_generation, leased
 from .module_set import ModuleSet
@@ -62,6 +63,8 @@ class Registry:
         self._leases: Counter[Generation] = Counter()
         self._standing: weakref.WeakSet[Generation] = weakref.WeakSet()
         self._callbacks: list[OnActivate] = []
+        self.carry_over: OnActivate | None = None
+        """The host's part of a flip (`Host.flip`): called before the flip stands; by raising it keeps it from that."""
 
     @property
     def active(self) -> Active:
@@ -141,11 +144,18 @@ class Registry:
         """Make a generation the current one, by one assignment. Callbacks run after it, in this thread.
 
         Raises:
+            FlipFailed: where the host could not be carried over; nothing has changed then.
             Exception: what a callback raised, after all of them ran; the flip stands.
         """
         after = Active(generation, epoch, release, request_id, datetime.now(UTC))
         self.track(generation)
         fronts.show(generation.module_set.names)
+        try:
+            self._carry_over(after)
+        except Exception as error:
+            fronts.hide(generation.module_set.names)
+            message = f"the host cannot be put on {release}: {type(error).__name__}: {error}"
+            raise FlipFailed(message) from error
         fronts.put_last(self)
         with self._lock:
             before, self._active = self._active, after
@@ -160,6 +170,17 @@ class Registry:
                 failure = failure or error
         if failure is not None:
             raise failure
+
+    def _carry_over(self, after: Active) -> None:
+        """Let the host flip, in a view of `after`, while everybody else still sees what ran before."""
+        if self.carry_over is None:
+            return
+        view = Lease(self, after.generation, None)
+        try:
+            with bound(view):
+                self.carry_over(after, self._active)
+        finally:
+            view.end()
 
     def on_activate(self, callback: OnActivate) -> Callable[[], None]:
         """Call `callback(active, before)` after each flip, in its thread; returns a function that takes it away."""
@@ -183,6 +204,14 @@ class Registry:
             leases, current = dict(self._leases), self._active.generation
         standing = sorted(self._standing, key=lambda generation: generation.number)
         return [GenerationInfo(g.number, g.content_digest, g is current, leases.get(g, 0)) for g in standing]
+
+    def home_of(self, cls: type[Any]) -> Generation | None:
+        """The generation, of those that stand in memory, whose module has this class; None where no release has."""
+        for generation in list(self._standing):
+            module = generation.module_set.table.get(cls.__module__)
+            if module is not None and vars(module).get(cls.__qualname__) is cls:
+                return generation
+        return None
 
     def close(self) -> None:
         """Take the released modules out of `sys.modules`, put back what stood there. Classes handed out work on."""

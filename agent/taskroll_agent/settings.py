@@ -47,6 +47,10 @@ class AgentSettings(BaseModel):
     insecure: bool = False
     """Answer callers without a token. The agent refuses to start where neither a token nor this is given."""
 
+    host: str = "0.0.0.0"  # noqa: S104  a pod's own network
+    port: int = Field(default=8470, ge=0, le=65535)
+    """Where an adapter serves the endpoints. A service that mounts them in an app of its own does not need these."""
+
     pod: str
     """Name of this replica in attestations."""
     pod_uid: str = ""

@@ -32,12 +32,22 @@ TimeoutOption = Annotated[
     typer.Option("--timeout", help="Seconds to wait; the update goes on after that.", min=0.001, metavar="SECONDS"),
 ]
 DrainOption = Annotated[
-    Literal["wait", "shutdown", "refuse"] | None,
+    Literal["wait", "shutdown", "refuse", "live"] | None,
     typer.Option(
         "--drain",
-        help="While something uses the closure: wait until it is gone (the default), unregister the apps, or end at "
-        "once.",
+        help="While something uses the closure: wait until it is gone (the default), unregister the apps, end at once, "
+        "or let it stay and hold its calls while the services flip (live; needs the agent in every required service).",
     ),
+]
+LiveTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--live-timeout", help="With --drain live: seconds that calls in flight have; 30 by default.", metavar="SECONDS"
+    ),
+]
+CancelCallsOption = Annotated[
+    bool | None,
+    typer.Option("--cancel-calls", help="With --drain live: cancel calls that have not ended by then."),
 ]
 DrainTimeoutOption = Annotated[
     float | None,

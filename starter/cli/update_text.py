@@ -182,6 +182,8 @@ def _headline(view: UpdateView) -> str:
 
 
 def _window(status: UpdateStatus) -> str:
+    if status.longest_pause_ms is not None:
+        return f", calls paused for {status.longest_pause_ms:.0f} ms at most"
     if status.mixed_version_window_ms is None:
         return ""
     return f", mixed versions for {status.mixed_version_window_ms:.0f} ms"

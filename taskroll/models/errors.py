@@ -75,6 +75,12 @@ class GatewayUnavailable(TaskrollError):
     retryable = True
 
 
+class CallsInFlight(TaskrollError):
+    """Calls to the closure did not end before the deadline of ``drain: live``."""
+
+    code = "CallsInFlight"
+
+
 class FenceTimeout(TaskrollError):
     """An overlapping update did not end in time."""
 

@@ -12,13 +12,18 @@ class UpdatePolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    drain: Literal["wait", "shutdown", "refuse"] = "wait"
-    """What to do while something uses the closure: wait until it is gone, unregister the apps and wait for the rest, or
-    end at once and name it."""
+    drain: Literal["wait", "shutdown", "refuse", "live"] = "wait"
+    """What to do while something uses the closure: wait until it is gone, unregister the apps and wait for the rest,
+    end at once and name it, or let it stay: then every required service needs the agent, which holds the calls to the
+    closure while it flips."""
     grace: float = Field(default=30.0, ge=0, le=DAY)
     """With `drain` shutdown: how long apps may end by themselves before they are unregistered."""
     restore_apps: bool = False
     """With `drain` shutdown: register the stopped apps again after the update, or after its rollback."""
+    live_timeout: float = Field(default=30.0, gt=0, le=600)
+    """With ``drain: live``, how long to wait for calls in flight while new ones are held."""
+    cancel_calls: bool = False
+    """With ``drain: live``, whether calls still in flight then are cancelled, instead of the update taken back."""
     approval: Literal["none", "required"] = "none"
     """Whether somebody has to approve the plan before the fence goes up."""
     approval_timeout: float = Field(default=7 * DAY, gt=0, le=90 * DAY)

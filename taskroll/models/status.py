@@ -25,8 +25,10 @@ StepName = Literal[
     "stage",
     "prepare",
     "patch",
+    "hold-calls",
     "commit",
     "invalidate",
+    "release-calls",
     "verify",
     "revert-release",
     "restore-definitions",
@@ -93,6 +95,8 @@ class UpdateStatus(_Status):
     """Replicas that attested the release at the end."""
     mixed_version_window_ms: float | None = None
     """From the first replica that flipped to the last, by the replicas' own clocks."""
+    longest_pause_ms: float | None = None
+    """With ``drain: live``, the longest that a call was held; None where none was held."""
     restored_byte_for_byte: bool | None = None
     """For an update taken back: whether each custom resource was compared and equals its former object."""
     apps: list[StoppedApp] = Field(default_factory=list[StoppedApp])

@@ -124,6 +124,11 @@ class PrepareResult(_Message):
         return f"{counted(self.replicas, 'replica')} loaded it{unchecked}"
 
 
+class PatchInput(PlannedStep):
+    instances_stay: bool = False
+    """Whether instances of the closure may live meanwhile: ``drain: live``."""
+
+
 class PatchResult(_Message):
     written: int
     already: int
@@ -180,10 +185,48 @@ class ReleaseStep(PlannedStep):
     """True in a compensation: the replicas go back to what they ran before."""
 
 
+class HoldInput(PlannedStep):
+    seconds: float
+    """How long to wait for calls in flight."""
+    expires: float
+    """Seconds after which a replica lets go by itself."""
+    cancel: bool
+    """Whether to cancel calls that are in flight after `seconds`."""
+
+
+class HoldResult(_Message):
+    replicas: int
+    cancelled: int
+    until: datetime
+    """No replica lets go by itself before."""
+
+    def in_words(self) -> str:
+        more = f", {counted(self.cancelled, 'call')} cancelled" if self.cancelled else ""
+        return f"{counted(self.replicas, 'replica')} hold{more}"
+
+
+class ReleaseCallsResult(_Message):
+    replicas: int
+    waited_calls: int
+    longest_pause_ms: float
+    """The longest that a call waited."""
+    expired: int = 0
+    """Replicas that had let go by themselves before."""
+    unreachable: int = 0
+
+    def in_words(self) -> str:
+        words = f"{counted(self.waited_calls, 'call')} waited, {self.longest_pause_ms:g} ms at most"
+        if self.expired:
+            words += f"; {counted(self.expired, 'replica')} had let go before: responses may be mixed"
+        return words + (f"; {self.unreachable} out of reach" if self.unreachable else "")
+
+
 class InvalidateResult(_Message):
     replicas: int
     already_active: int
     """Replicas that had flipped by themselves, on seeing the release pointer move."""
+    untold: int = 0
+    """Replicas that did not answer."""
 
     def in_words(self) -> str:
         return f"{counted(self.replicas, 'replica')}, {self.already_active} had seen it by themselves"

@@ -22,9 +22,13 @@ from taskroll_agent.contracts import (
     ActivateAnswer,
     ActivateRequest,
     Attestation,
+    HoldAnswer,
+    HoldRequest,
     PrepareAnswer,
     PrepareRequest,
     Refusal,
+    ReleaseAnswer,
+    ReleaseRequest,
 )
 
 from .answers import Answered, Invalid, Refused, ReplicaAnswer, Unauthorised, Unreachable, shorten
@@ -58,7 +62,7 @@ class CallLimits:
 
 
 class AgentCalls:
-    """The four calls to an agent, each to one replica. An async context manager; one per process.
+    """The calls to an agent, each to one replica. An async context manager; one per process.
 
     Goes only where discovery says: follows no redirect, knows no proxy, keeps no cookie. Every call ends within its
     own time-out and the deadline, and returns a `ReplicaAnswer`; only cancellation is raised.
@@ -110,6 +114,20 @@ class AgentCalls:
         """Have the replica drop what it prepared for an update."""
         seconds = self.limits.call_timeout
         return await self._call(replica, token, "POST", "/abort", request, AbortAnswer, seconds, deadline)
+
+    async def hold(
+        self, replica: Replica, token: SecretStr, request: HoldRequest, deadline: Deadline
+    ) -> ReplicaAnswer[HoldAnswer]:
+        """Have the replica hold new calls, and wait for those in flight: for as long as the request says."""
+        seconds = self.limits.call_timeout + request.seconds
+        return await self._call(replica, token, "POST", "/hold", request, HoldAnswer, seconds, deadline)
+
+    async def release(
+        self, replica: Replica, token: SecretStr, request: ReleaseRequest, deadline: Deadline
+    ) -> ReplicaAnswer[ReleaseAnswer]:
+        """Have the replica let the held calls go on."""
+        seconds = self.limits.call_timeout
+        return await self._call(replica, token, "POST", "/release", request, ReleaseAnswer, seconds, deadline)
 
     async def attest(
         self, replica: Replica, token: SecretStr, deadline: Deadline, *, full: bool = False, once: bool = False

@@ -45,7 +45,7 @@ class AgentStrategy:
         on_done: OnDone | None = None,
     ) -> Answers[PrepareAnswer]:
         """``POST /prepare`` to each."""
-        token = _token(service)
+        token = agent_token(service)
         return await for_each(replicas, lambda r, d: self._calls.prepare(r, token, request, d), deadline, on_done)
 
     async def invalidate(
@@ -57,7 +57,7 @@ class AgentStrategy:
         on_done: OnDone | None = None,
     ) -> Answers[ActivateAnswer]:
         """``POST /activate`` to each."""
-        token = _token(service)
+        token = agent_token(service)
         return await for_each(replicas, lambda r, d: self._calls.activate(r, token, request, d), deadline, on_done)
 
     async def abort(
@@ -69,7 +69,7 @@ class AgentStrategy:
         on_done: OnDone | None = None,
     ) -> Answers[AbortAnswer]:
         """``POST /abort`` to each."""
-        token = _token(service)
+        token = agent_token(service)
         return await for_each(replicas, lambda r, d: self._calls.abort(r, token, request, d), deadline, on_done)
 
     async def attest(
@@ -83,13 +83,18 @@ class AgentStrategy:
         once: bool = False,
     ) -> Answers[Attestation]:
         """``GET /attestation`` from each, with a nonce of its own each."""
-        token = _token(service)
+        token = agent_token(service)
         return await for_each(
             replicas, lambda r, d: self._calls.attest(r, token, d, full=full, once=once), deadline, on_done
         )
 
 
-def _token(service: ServiceConfig) -> SecretStr:
+def agent_token(service: ServiceConfig) -> SecretStr:
+    """The bearer token of that service's agents.
+
+    Raises:
+        InvalidConfiguration: where none is configured, or it cannot be read.
+    """
     if service.token is None:
         raise InvalidConfiguration(f"service {service.name}: token: is missing; strategy {service.strategy} needs one")
     return service.token.read()

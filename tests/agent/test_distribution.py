@@ -10,6 +10,7 @@ import pytest
 
 AGENT = Path(__file__).parents[2] / "agent"
 MOST_PACKAGES = 16
+ADAPTER = "TASKROLL_AGENT_ADAPTER"
 
 TRY_IT = """
 import asyncio, sys
@@ -71,12 +72,36 @@ def test_it_has_no_top_level_name_but_its_own(environment: Path) -> None:
     (site,) = environment.glob("lib/python*/site-packages")
     (information,) = site.glob("taskroll_agent-*.dist-info")
     files = [line.split(",")[0] for line in (information / "RECORD").read_text().splitlines()]
-    assert {name.partition("/")[0] for name in files} == {"taskroll_agent", information.name}
+    assert {name.partition("/")[0] for name in files} == {"taskroll_agent", "taskroll-agent.pth", information.name}
     assert "taskroll_agent/py.typed" in files
 
 
 def test_it_works_there(environment: Path) -> None:
     assert run(environment / "bin" / "python", "-c", TRY_IT, PYTHONPATH="") == "worked\n"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        (None, ""),
+        ("", ""),
+        ("cornserve", "no adapter installed: ModuleNotFoundError: No module named 'wrapt'"),
+        ("other", "no adapter installed: ValueError: 'other' is no adapter; known: cornserve"),
+    ],
+)
+def test_an_interpreter_starts_whatever_the_adapter_variable_says(
+    environment: Path, adapter: str | None, said: str
+) -> None:
+    program = "import sys; print('taskroll_agent' in sys.modules)"
+    variables = {name: value for name, value in os.environ.items() if name not in (ADAPTER, "PYTHONPATH")}
+    if adapter is not None:
+        variables[ADAPTER] = adapter
+    done = subprocess.run(
+        [environment / "bin" / "python", "-c", program], capture_output=True, text=True, env=variables, cwd=AGENT.parent
+    )
+    assert done.returncode == 0
+    assert done.stdout == f"{bool(adapter)}\n"
+    assert done.stderr == (f"taskroll-agent: {ADAPTER}: {said}\n" if said else "")
 
 
 def test_no_path_of_a_machine_is_in_it(wheel: Path) -> None:

@@ -217,8 +217,14 @@ class World:
 
 
 @asynccontextmanager
-async def create_world(stack: StackInfo, token_variable: str, namespace: str | None = None) -> AsyncGenerator[World]:
+async def create_world(
+    stack: StackInfo,
+    token_variable: str,
+    namespace: str | None = None,
+    services: ServicesConfig | None = None,
+) -> AsyncGenerator[World]:
     """Make a world on the running stack, in a namespace of its own or the one given; take it down again."""
+    services = services or services_config(token_variable)
     namespace = namespace or f"saga-{secrets.token_hex(4)}"
     task_queue = f"saga-{namespace}"
     async with AsyncExitStack() as exits:
@@ -232,7 +238,7 @@ async def create_world(stack: StackInfo, token_variable: str, namespace: str | N
         exits.push_async_callback(exempt_api.close)
         calls = await exits.enter_async_context(AgentCalls())
         temporal = await connect_temporal(WorkerSettings(temporal_address=stack.temporal_address))
-        connections = Connections(temporal, cluster, Fleet(services_config(token_variable), cluster, calls))
+        connections = Connections(temporal, cluster, Fleet(services, cluster, calls))
         replicas = Replicas(stack, namespace, api, agent_settings(stack, namespace))
         exits.push_async_callback(replicas.stop_all)
         client = TaskrollClient(

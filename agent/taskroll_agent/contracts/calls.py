@@ -2,7 +2,9 @@
 
 ====================  =======================================  ==========================================
 ``POST /prepare``     `PrepareRequest` → `PrepareAnswer`       load a generation beside the current one
+``POST /hold``        `HoldRequest` → `HoldAnswer`             let no new call in, wait for those in flight
 ``POST /activate``    `ActivateRequest` → `ActivateAnswer`     make a release current in this process
+``POST /release``     `ReleaseRequest` → `ReleaseAnswer`       let the calls go on
 ``POST /abort``       `AbortRequest` → `AbortAnswer`           drop what was prepared for an update
 ``GET /attestation``  ``?nonce=…&detail=full`` → `Attestation` what is live in this process
 ====================  =======================================  ==========================================
@@ -71,6 +73,52 @@ class ActivateAnswer(_Answer):
     content_digest: str
     already_active: bool
     """True where the agent had flipped before the call came: it watches the release pointer itself."""
+
+
+class HoldRequest(_Call):
+    """Let no new call of these classes in, and wait for those in flight."""
+
+    request_id: str
+    classes: list[str]
+    """Names of task classes; none means every call."""
+    seconds: float = Field(ge=0, le=3600)
+    """How long to wait for calls in flight."""
+    expires: float = Field(gt=0, le=3600)
+    """Seconds after which the hold lets go by itself, counted from this request."""
+    cancel: bool = False
+    """Whether to cancel calls that are still in flight after `seconds`."""
+
+
+class CallInFlight(_Answer):
+    classes: list[str]
+    """The task classes that the call said it may use; none means any."""
+    since: datetime
+
+
+class HoldAnswer(_Answer):
+    held: bool
+    """True where no call of these classes runs here any more and none is let in. False: the hold was given up."""
+    in_flight: int
+    """Calls that the hold waited for in vain."""
+    details: list[CallInFlight] = Field(default_factory=list[CallInFlight])
+    """The oldest of them."""
+    cancelled: int = 0
+    """Calls that were cancelled."""
+
+
+class ReleaseRequest(_Call):
+    request_id: str
+
+
+class ReleaseAnswer(_Answer):
+    held_ms: float
+    """0 where nothing was held for the update (any more)."""
+    waited_calls: int
+    """Calls that came meanwhile and waited."""
+    longest_wait_ms: float = 0.0
+    """The longest that one of them waited."""
+    expired: bool = False
+    """True where the hold had let go by itself before: calls may have run while the update went on."""
 
 
 class AbortRequest(_Call):

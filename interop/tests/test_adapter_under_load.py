@@ -1,0 +1,211 @@
+"""Updates back and forth under load: no call fails, none is mixed, and nothing of the former generations stays."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import aiohttp
+
+from interop.direct import DirectUpdate
+from interop.fleet import Fleet
+from interop.library import duet_app, library
+from tests.saga.world import QUICK, World
+
+from .test_adapter import run_version, versions_in
+
+LIVE = QUICK.model_copy(update={"drain": "live"})
+
+RATE = 100
+"""Invocations per second."""
+
+TIME_FLIPS = """
+import time
+(registry,) = living("Registry")
+activate, sys._flips = registry.activate, []
+def timed(*args, **more):
+    wall, own = time.perf_counter(), time.thread_time()
+    try:
+        return activate(*args, **more)
+    finally:
+        sys._flips.append([1000 * (time.perf_counter() - wall), 1000 * (time.thread_time() - own)])
+registry.activate = timed
+"""
+"""Has a service note how long each flip takes, the registry's part and the host's: so long its event loop stands.
+
+In milliseconds: by the clock, and without what other processes of a busy machine took from it meanwhile.
+"""
+
+MEMORY = """
+gc.collect()
+(registry,) = living("Registry")
+rss = next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]
+return {
+    "rss": int(rss),
+    "fds": len(os.listdir("/proc/self/fd")),
+    "generations": len(registry.generations()),
+    "objects": len(gc.get_objects()),
+}
+"""
+
+
+@dataclass
+class Load:
+    """Invocations of an app at a steady rate: an open loop, that does not slow down where the gateway does."""
+
+    url: str
+    answers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    failed: list[str] = field(default_factory=list[str])
+    latencies: list[float] = field(default_factory=list[float])
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+            begin, sent = time.perf_counter(), 0
+            while not stop.is_set():
+                group.create_task(self._call(session))
+                sent += 1
+                await asyncio.sleep(max(0.0, begin + sent / RATE - time.perf_counter()))
+            self.seconds = time.perf_counter() - begin
+
+    async def _call(self, session: aiohttp.ClientSession) -> None:
+        started = time.perf_counter()
+        async with session.post(self.url, json={"request_data": {"text": "load"}}) as response:
+            if response.status == 200:
+                self.answers.append(await response.json())
+            else:
+                self.failed.append(f"{response.status} {await response.text()}"[:300])
+        self.latencies.append(time.perf_counter() - started)
+
+
+async def test_20_updates_under_load_fail_and_mix_no_call(cornserve_world: World, adapted: Fleet, capsys: Any) -> None:
+    await cornserve_world.update(library(1))
+    app = await adapted.gateway.register(duet_app())
+    load, stop = Load(f"{adapted.gateway_url}/app/invoke/{app}"), asyncio.Event()
+    running = asyncio.create_task(load.run(stop))
+    await asyncio.sleep(1)  # load before the first update, too
+
+    for number in range(20):
+        view = await cornserve_world.update(library(2 - number % 2), policy=LIVE)
+        assert view.status.outcome == "completed", view.status
+    stop.set()
+    await running
+
+    mixed = [answer for answer in load.answers if len(versions_in(answer)) > 1]
+    served = {version: sum(answer["version"] == version for answer in load.answers) for version in (1, 2)}
+    with capsys.disabled():
+        print(
+            f"\n{len(load.latencies)} calls in {load.seconds:.1f} s, {served}; failed {len(load.failed)}, mixed "
+            f"{len(mixed)}; longest pause by the gate {longest_pause(adapted):.0f} ms; "
+            f"slowest call {max(load.latencies) * 1000:.0f} ms"
+        )
+    assert load.failed == []
+    assert mixed == []
+    assert min(served.values()) > 100
+    assert len(load.latencies) / load.seconds > 0.9 * RATE
+
+
+SCRIBE_APP = """
+from cornserve.app.base import AppConfig
+from pydantic import BaseModel
+
+from cornserve_tasklib.task.unit.scribe import ScribeInput, ScribeTask
+
+
+class Request(BaseModel):
+    text: str
+
+
+class Response(BaseModel):
+    received: dict
+
+
+class Config(AppConfig):
+    tasks = {"scribe": ScribeTask()}
+
+
+async def serve(request: Request) -> Response:
+    written = await Config.tasks["scribe"](ScribeInput(text=request.text))
+    return Response(received=written.received)
+"""
+"""An app that does not use the composite `DuetTask`."""
+
+
+async def test_updates_that_wait_for_no_call_fail_none_of_other_tasks(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate
+) -> None:
+    await cornserve_world.update(library(1))
+    app = await adapted.gateway.register(SCRIBE_APP)
+    load, stop = Load(f"{adapted.gateway_url}/app/invoke/{app}"), asyncio.Event()
+    running = asyncio.create_task(load.run(stop))
+
+    for number in range(20):
+        duet = [one for one in library(2 - number % 2) if one.class_name == "DuetTask"]
+        view = await cornserve_world.update(duet)
+        assert view.status.outcome == "completed", view.status
+    stop.set()
+    await running
+
+    assert load.failed == []
+    assert len(load.answers) > 500
+    assert {name: said.epoch for name, said in (await direct.attestations()).items()} == dict.fromkeys(
+        (service.name for service in adapted.stock), 21
+    )
+    await adapted.gateway.unregister(app)
+    assert await adapted.administrator.instances() == []
+
+
+def longest_pause(fleet: Fleet) -> float:
+    """Milliseconds that the gateway held its calls for, at the longest, by its log."""
+    marks = [line for line in fleet["gateway"].log_text().splitlines() if "calls released after" in line]
+    assert len(marks) == 20
+    return max(float(line.rpartition("after ")[2].removesuffix(" ms")) for line in marks)
+
+
+async def test_200_swaps_leave_nothing_behind(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate, capsys: Any
+) -> None:
+    await cornserve_world.update(library(1))
+    app = await adapted.gateway.register(duet_app())
+    for number in range(100):
+        await direct.update(library(2 - number % 2))
+    warm = {service.name: await service.run(MEMORY) for service in adapted.stock}
+    for number in range(100):
+        await direct.update(library(2 - number % 2))
+    after = {service.name: await service.run(MEMORY) for service in adapted.stock}
+
+    with capsys.disabled():
+        print("\nafter 100 swaps", warm, "\nafter 200   ", after)
+    for name in warm:
+        assert after[name]["generations"] <= 2, name
+        assert after[name]["fds"] <= warm[name]["fds"] + 2, name
+        assert after[name]["objects"] < warm[name]["objects"] * 1.005, name
+        assert after[name]["rss"] < warm[name]["rss"] * 1.05, name
+    await run_version(adapted, direct, 1)
+    await adapted.gateway.unregister(app)
+    assert await adapted.gateway.tasks() == []
+
+
+async def test_the_flip_blocks_the_event_loop_for_5_ms_at_most(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate, capsys: Any
+) -> None:
+    await cornserve_world.update(library(1))
+    for _ in range(5):
+        await adapted.gateway.register(duet_app())
+    for service in adapted.stock:
+        await service.run(TIME_FLIPS)
+    for number in range(20):
+        await direct.update(library(2 - number % 2))
+    flips = {service.name: await service.run("return sys._flips") for service in adapted.stock}
+
+    with capsys.disabled():
+        for name, times in flips.items():
+            wall, own = ([round(one, 2) for one in column] for column in zip(*times, strict=True))
+            print(f"\n{name}: median {median(wall)} ms, longest {max(wall)} ms, of its own {max(own)} ms", end="")
+        print()
+    for name, times in flips.items():
+        assert len(times) == 20, name
+        assert median(wall for wall, _ in times) <= 5, name
+        assert max(own for _, own in times) <= 5, name
