@@ -20,17 +20,17 @@ def free_block() -> str:
     """
     for _ in range(_ATTEMPTS):
         block = f"127.{random.randrange(130, 250)}.{random.randrange(256)}."
-        if _is_free(f"{block}1"):
+        if all(is_free(f"{block}1", port) for port in (HTTP_PORT, GRPC_PORT)):
             return block
     raise OSError(f"no free block of loopback addresses after {_ATTEMPTS} attempts")
 
 
-def _is_free(address: str) -> bool:
-    for port in (HTTP_PORT, GRPC_PORT):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                attempt.bind((address, port))
-            except OSError:
-                return False
-    return True
+def is_free(address: str, port: int) -> bool:
+    """Tell whether a server could listen there now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((address, port))
+        except OSError:
+            return False
+        return True

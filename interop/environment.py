@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 LAUNCHER = ROOT / "launcher"
 TASKLIB = ROOT / "tasklib"
+LOGS = ROOT.parent / "build" / "interop"
 
 VARIABLE = "TASKROLL_INTEROP_PYTHON"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -80,7 +81,6 @@ class Fleet:
         self._environment = environment
         self._block = free_block()
         self._exits = AsyncExitStack()
-        self._pods = 0
         both = (HTTP_PORT, GRPC_PORT)
         self.services = {
             service.name: service
@@ -133,6 +133,7 @@ class Fleet:
         await self._objects.ensure_node(self._gpus)
         outside = [self._outside(service) for service in self.stock if service.role == DISPATCHER]
         await self._objects.create_dispatcher_endpoints(outside)
+        self._exits.push_async_callback(self._remove_objects)
         self._exits.push_async_callback(self.kill_all)
         # The resource manager waits for the sidecars, and nothing else for anything.
         await asyncio.gather(*(self.start(name) for name in self.services))
@@ -152,8 +153,7 @@ class Fleet:
         """
         service = self[name]
         if service.role != STAND_IN and not service.pod:
-            self._pods += 1
-            service.pod = f"{name}-{self._pods}"
+            service.pod = f"{name}-{secrets.token_hex(3)}"
             labels = {"app": service.role}
             service.pod_uid = await self._objects.create_pod(service.pod, labels, service.address)
         if service.role == RESOURCE_MANAGER:
@@ -187,9 +187,19 @@ class Fleet:
         await self._objects.delete_pod(service.pod)
         service.pod = service.pod_uid = ""
 
+    async def ready_pods(self) -> dict[str, bool]:
+        """Service → whether its pod is Ready, as the API server has it."""
+        return {service.name: await self._objects.is_ready(service.pod) for service in self.stock if service.pod}
+
     async def kill_all(self) -> None:
         """End all processes at once."""
         await asyncio.gather(*(service.kill() for service in self.services.values()))
+
+    async def _remove_objects(self) -> None:
+        """Leave the namespace to a later fleet: that one has other addresses."""
+        pods = [service.pod for service in self.stock if service.pod]
+        await asyncio.gather(*map(self._objects.delete_pod, pods), self._objects.delete_sidecars())
+        await self._objects.delete_dispatcher_endpoints()
 
     async def _not_ready(self, service: Service) -> None:
         if service.pod:

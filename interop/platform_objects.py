@@ -48,8 +48,12 @@ class PlatformObjects:
                 }
             ],
         }
-        with _already_there():
-            await self._core.create_namespaced_endpoints(self._namespace, body)
+        await self.delete_dispatcher_endpoints()
+        await self._core.create_namespaced_endpoints(self._namespace, body)
+
+    async def delete_dispatcher_endpoints(self) -> None:
+        with suppress(ApiException):
+            await self._core.delete_namespaced_endpoints(DISPATCHERS, self._namespace)
 
     async def create_pod(self, name: str, labels: dict[str, str], address: str) -> str:
         """A pod that runs and is not ready yet. Returns its uid."""
@@ -72,6 +76,11 @@ class PlatformObjects:
         await self._core.patch_namespaced_pod_status(
             name, self._namespace, {"status": status}, _content_type=_STRATEGIC
         )
+
+    async def is_ready(self, name: str) -> bool:
+        """Whether the pod's condition says so."""
+        pod: Any = await self._core.read_namespaced_pod(name, self._namespace)
+        return any(item.type == "Ready" and item.status == "True" for item in pod.status.conditions)
 
     async def delete_pod(self, name: str) -> None:
         """At once, as if its node had confirmed it."""

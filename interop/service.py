@@ -14,6 +14,7 @@ from typing import Any
 
 from taskroll.devstack.process import dies_with_parent
 
+from .addresses import is_free
 from .environment import LAUNCHER, cornserve_python
 
 START_TIMEOUT = 60.0
@@ -80,6 +81,10 @@ class Service:
         """Start the process and wait until it listens. Raises ServiceFailed."""
         if self.pid:
             raise ServiceFailed(f"{self.name} runs already, as process {self.pid}")
+        for port in self.ports:
+            # Asked before: gRPC would share the port without a word, and somebody else's answer would look like ours.
+            if not is_free(self.address, port):
+                raise ServiceFailed(f"{self.name} cannot start: something listens on {self.address}:{port} already")
         self.folder.mkdir(parents=True, exist_ok=True)
         # As a container does, it finds nothing of what it wrote before.
         shutil.rmtree(self.folder / "tasklib", ignore_errors=True)

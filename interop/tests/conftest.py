@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import pytest
 
 from interop.adapted import adapted_fleet, services_of_cornserve
 from interop.direct import DirectUpdate
+from interop.environment import LOGS
 from interop.fleet import Fleet
 from taskroll.devstack import StackInfo
 from tests.conftest import installed_stack, pytest_configure, stack
@@ -17,8 +17,6 @@ from tests.saga.replicas import TOKEN
 from tests.saga.world import TOKEN_VARIABLE, World, create_world
 
 __all__ = ["installed_stack", "pytest_configure", "stack"]
-
-LOGS = Path("build") / "interop"
 
 
 @pytest.fixture

@@ -156,3 +156,17 @@ async def test_a_task_declared_while_the_resource_manager_is_away_leaks_its_inst
 
     assert await on_version_1.gateway.tasks() == []
     assert len(await on_version_1.administrator.instances()) == 1
+
+
+async def test_a_restarted_dispatcher_knows_none_of_the_tasks_deployed_before(on_version_1: Fleet) -> None:
+    app = await on_version_1.gateway.register(duet_app())
+    for name in (f"{DISPATCHER}-0", f"{DISPATCHER}-1"):
+        await on_version_1.restart(name)
+    await on_version_1.until_loaded(ALL, 1)
+
+    with pytest.raises(GatewayRefused, match="Failed to invoke tasks"):
+        await on_version_1.gateway.invoke(app, text="hello")
+
+    for name in (f"{DISPATCHER}-0", f"{DISPATCHER}-1"):
+        assert await on_version_1[name].run("return list(living('TaskDispatcher')[0].task_infos)") == []
+    assert await on_version_1.gateway.apps() == {app: "ready"}
