@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +12,7 @@ from taskroll.services.configuration import ServicesConfig
 from taskroll.services.configuration_file import parse_services
 from tests.saga.world import TOKEN_VARIABLE, World, agent_settings
 
+from .environment import LOGS
 from .fleet import DISPATCHER, GATEWAY, RESOURCE_MANAGER, Fleet
 from .service import Service
 
@@ -66,6 +66,6 @@ def services_of_cornserve() -> ServicesConfig:
 @asynccontextmanager
 async def adapted_fleet(world: World) -> AsyncGenerator[Fleet]:
     """The stock services in the world's namespace, with the agent in each."""
-    folder = Path("build") / "interop" / world.namespace
+    folder = LOGS / world.namespace
     async with Fleet(world.stack, world.namespace, folder, environment=agent_environment(world)) as fleet:
         yield fleet
