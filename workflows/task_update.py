@@ -380,7 +380,9 @@ class TaskUpdateWorkflow:
             self._compensations.register("take-back", lambda: self._take_back(plan))
         else:
             self._compensations.register("restore-definitions", lambda: self._restore_definitions(plan))
-        patch = PatchInput(**self._planned(plan, PATCH_BUDGET), instances_stay=self._is_live)
+        patch = self._planned_step(plan, PATCH_BUDGET)
+        if self._is_live:
+            patch = PatchInput(**patch.model_dump(), instances_stay=True)
         await self._step("patch", PatchDefinitions.run, patch, PATCH_BUDGET)
 
     async def _hold(self, plan: PlanSummary) -> None:
