@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ from taskroll_agent import Agent, AgentSettings, DefinitionNotFound, standalone_
 PORT = 18080
 TOKEN = "agent-token-of-the-tests"
 
-_addresses = (f"127.{a}.{b}.{c}" for a, b, c in itertools.product(range(64, 128), range(1, 255), range(1, 255)))
+_addresses = (f"127.{64 + os.getpid() % 64}.{b}.{c}" for b, c in itertools.product(range(1, 255), range(1, 255)))
+"""Of this process: another run of the tests on this machine begins elsewhere."""
 
 
 class EmbeddedServer(uvicorn.Server):

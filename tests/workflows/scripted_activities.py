@@ -28,6 +28,7 @@ from taskroll.models.steps import (
     ReleaseStep,
     RestoreResult,
     RevertResult,
+    RevertStep,
     StageResult,
     VerifyResult,
 )
@@ -111,7 +112,7 @@ class Script:
             return self._answer("verify", VerifyResult(replicas=2, mixed_version_window_ms=1.0))
 
         @activity.defn(name="revert-release")
-        async def revert(step: PlannedStep) -> RevertResult:
+        async def revert(step: RevertStep) -> RevertResult:
             return self._answer("revert-release", RevertResult(committed=FORMER))
 
         @activity.defn(name="restore-definitions")
