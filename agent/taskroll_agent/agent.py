@@ -21,8 +21,9 @@ from .contracts import (
     PrepareRequest,
     ReleasePointer,
 )
-from .errors import AgentError, CorruptObject, LoadFailed, NotInCluster, Refused
+from .errors import AgentError, ClusterError, CorruptObject, LoadFailed, NotInCluster, Refused
 from .follower import Follower
+from .problems import rule_problem
 from .registry import Registry
 from .settings import AgentSettings
 
@@ -211,6 +212,15 @@ class Agent:
         except LoadFailed as error:
             seconds = time.perf_counter() - started
             return PrepareAnswer(request_id=request_id, prepared=False, problems=error.problems, seconds=seconds)
+        except ClusterError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Asked again it would be the same: an answer ends the update at once, a 500 does not.
+            _log.exception("prepare failed", extra={"request_id": request_id})
+            message = "an error that the agent did not foresee; its log has the traceback"
+            problem = rule_problem("the whole release", "", type(error).__name__, message)
+            seconds = time.perf_counter() - started
+            return PrepareAnswer(request_id=request_id, prepared=False, problems=[problem], seconds=seconds)
         latest = self._preparing.get(request_id) is asyncio.current_task()
         # Else it was aborted or asked for anew while it loaded: the answer is true, but this one is not what is kept.
         if latest and generation is not self.registry.active.generation:
