@@ -26,7 +26,7 @@ from .contracts import (
     ReleasePointer,
     ReleaseRequest,
 )
-from .errors import AgentError, CorruptObject, FlipFailed, LoadFailed, NotInCluster, Refused
+from .errors import AgentError, ClusterError, CorruptObject, FlipFailed, LoadFailed, NotInCluster, Refused
 from .follower import Follower
 from .gate import Gate
 from .generation import Generation
@@ -244,6 +244,15 @@ class Agent:
         except LoadFailed as error:
             seconds = time.perf_counter() - started
             return PrepareAnswer(request_id=request_id, prepared=False, problems=error.problems, seconds=seconds)
+        except ClusterError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Asked again it would be the same: an answer ends the update at once, a 500 does not.
+            _log.exception("prepare failed", extra={"request_id": request_id})
+            message = "an error that the agent did not foresee; its log has the traceback"
+            problem = rule_problem("the whole release", "", type(error).__name__, message)
+            seconds = time.perf_counter() - started
+            return PrepareAnswer(request_id=request_id, prepared=False, problems=[problem], seconds=seconds)
         problems = await self._check(generation)
         if problems:
             if self._assembly.prepared.with_content(generation.content_digest) is None:

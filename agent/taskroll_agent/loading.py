@@ -16,7 +16,7 @@ from .errors import LoadFailed
 from .generation import Generation, LoadedDefinition
 from .module_set import Abandoned, ModuleSet, NotLoaded, ordinary_parents
 from .module_source import ModuleSource, compiled
-from .problems import import_problem, rule_problem
+from .problems import described, import_problem, rule_problem
 
 _log = logging.getLogger(__name__)
 
@@ -116,9 +116,7 @@ class Loading:
             if error is not None:
                 problem = import_problem(key, module, modules.sources[module].file_name, error)
                 (followers if isinstance(error, NotLoaded | Abandoned) else causes).append(problem)
-                _log.warning(
-                    "definition cannot be loaded: %s: %s", type(error).__name__, str(error), extra={"definition": key}
-                )
+                _log.warning("definition cannot be loaded: %s", described(error), extra={"definition": key})
                 continue
             cls = vars(modules.table[module]).get(class_name)
             if not isinstance(cls, type):

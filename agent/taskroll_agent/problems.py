@@ -20,16 +20,27 @@ _CANNOT_IMPORT: Final = re.compile(r"cannot import name '(\w+)' from (?:partiall
 
 def import_problem(definition: str, module: str, file_name: str, error: BaseException) -> ImportProblem:
     """Say why a definition cannot be loaded: type of the error, module, line, and the names concerned."""
+    kind = type(error).__name__
     line = error.lineno if isinstance(error, SyntaxError) else _last_line(error.__traceback__, file_name)
+    try:
+        what = _what(error)
+    except Exception:  # noqa: BLE001  the class is the module's own: its attributes may raise too
+        what = f"{kind} was raised"
     place = module if line is None else f"{module}, line {line}"
-    return ImportProblem(
-        definition=definition, module=module, error=type(error).__name__, message=f"{place}: {_what(error)}"
-    )
+    return ImportProblem(definition=definition, module=module, error=kind, message=f"{place}: {what}")
 
 
 def rule_problem(definition: str, module: str, error: str, message: str) -> ImportProblem:
     """A problem that no exception stands for, such as a class that is absent."""
     return ImportProblem(definition=definition, module=module, error=error, message=message)
+
+
+def described(error: BaseException) -> str:
+    """Type and whole message, for this process's log. The class may be a module's own, whose ``__str__`` raises."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001
+        return f"{type(error).__name__}: its message cannot be shown"
 
 
 def _what(error: BaseException) -> str:

@@ -14,7 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from taskroll_agent import API_PREFIX, Agent, AgentSettings, LeaseMiddleware, SettingsError, agent_app, standalone_app
+from taskroll_agent import (
+    API_PREFIX,
+    Agent,
+    AgentSettings,
+    LeaseMiddleware,
+    SettingsError,
+    agent_app,
+    assembly,
+    standalone_app,
+)
 from taskroll_agent.asgi import MAX_BODY, MAX_NONCE
 from taskroll_agent.contracts import ActivateAnswer, Attestation, PrepareAnswer, Refusal
 from taskroll_agent.memory_cluster import MemoryCluster, task_definition
@@ -93,6 +102,23 @@ async def test_a_broken_definition_is_an_answer_and_no_error(
     answer = PrepareAnswer.model_validate_json(response.content)
     assert not answer.prepared
     assert answer.problems[0].message == f"{root}.m, line 1: no module named nothing_of_this_name"
+
+
+async def test_an_error_that_nobody_foresaw_is_an_answer_too(
+    client: httpx.AsyncClient, memory: MemoryCluster, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 500 would be asked again until the step's deadline."""
+
+    async def unforeseen(*_: object) -> None:
+        raise ValueError("nobody foresaw this")
+
+    monkeypatch.setattr(assembly, "run_in_thread", unforeseen)
+    change = memory.add(task_definition(f"{root}.m", "Task", "class Task:\n    version = 2\n"))
+    response = await client.post(f"{API_PREFIX}/prepare", json={"request_id": "up", "definitions": change})
+    assert response.status_code == 200, response.text
+    answer = PrepareAnswer.model_validate_json(response.content)
+    assert not answer.prepared
+    assert [problem.error for problem in answer.problems] == ["ValueError"]
 
 
 async def test_cut_off_is_a_503(client: httpx.AsyncClient, memory: MemoryCluster) -> None:

@@ -52,6 +52,8 @@ def problems_of(load: Load, sources: Mapping[str, str]) -> list[ImportProblem]:
          "{m}, line 2: BaseExceptionGroup was raised"),
         ("from pydantic import BaseModel\nclass M(BaseModel):\n    x = 1", "PydanticUserError",
          "{m}, line 3: pydantic: model-field-missing-annotation"),
+        ("class E(Exception):\n    def __str__(self): raise RuntimeError\nraise E()", "E", "{m}, line 4: E was raised"),
+        ("class E(Exception):\n    name = property(lambda self: 1 / 0)\nraise E()", "E", "{m}, line 4: E was raised"),
         ("Task = 5", "NotAClass", "{m} has something else named class Task"),
         ("Other = 5", "ClassMissing", "{m} has no class Task"),
     ],
