@@ -31,8 +31,8 @@ $(READY): requirements.lock pyproject.toml agent/pyproject.toml
 demo: $(READY) ## update tasks in running services, take a bad update back, roll a good one back
 	@$(BIN)/python -m examples.demo
 
-test: lint ## lint, then the whole suite on real Temporal and a real kube-apiserver
-	@$(BIN)/python -m pytest
+test: lint ## lint, then the suite on real Temporal and a real kube-apiserver, but for the slow proofs
+	@$(BIN)/python -m pytest -m "not slow"
 
 interop: $(INTEROP_READY) ## stock Cornserve 0.1.0 as processes: what it does alone, and with the agent
 	@$(BIN)/pyright --warnings --project interop/launcher
@@ -49,7 +49,8 @@ $(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
 	$(BIN)/uv pip install --quiet --python $(INTEROP_VENV)/bin/python --no-deps --no-build-isolation -e agent
 	touch $(INTEROP_READY)
 
-test-slow: $(READY) ## fifty updates in a row, most of them terminated at a random step (up to ten minutes)
+test-slow: $(READY) ## the slow proofs: every termination, faults of a shutdown, rollouts, fifty updates under random terminations
+	@$(BIN)/python -m pytest -m slow
 	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
 
 lint: $(READY) ## ruff, pyright (strict), import-linter

@@ -25,6 +25,8 @@ def end_process(status: object) -> NoReturn:
         code = 1
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # closed by whoever started us, or given up after a write that failed
+            continue
         try:
             stream.flush()
         except (OSError, ValueError):

@@ -12,6 +12,7 @@ from starter.cli.command import with_target
 from starter.cli.deploy import deploy
 from starter.cli.dev import app as dev
 from starter.cli.doctor import doctor
+from starter.cli.exit_codes import ExitCode
 from starter.cli.history import history
 from starter.cli.list_updates import list_updates
 from starter.cli.prune import prune
@@ -77,9 +78,17 @@ app.add_typer(dev, name="dev", rich_help_panel=_RUN)
 
 def main() -> None:
     """Entry point of the command ``taskroll``."""
+    if sys.stdout is None:
+        # Before anything is done: what is opened next would get the number of stdout.
+        typer.echo("error: stdout is closed; to do without the output, send it to /dev/null", err=True)
+        sys.exit(ExitCode.BAD_INPUT)
     try:
         app(prog_name="taskroll")
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            # The reader of `taskroll --help | head -1` has enough: no failure of ours.
+            sys.stdout = None
+            sys.exit(ExitCode.DONE)
         if "temporalio" in sys.modules:
             from taskroll.process_exit import end_process
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,12 +32,12 @@ def progress() -> Console:
     return _console(to_stderr=True)
 
 
-def _console(*, to_stderr: bool = False, width: int | None = None) -> Console:
+def _console(*, to_stderr: bool = False, width: int | None = None, file: IO[str] | None = None) -> Console:
     from rich.console import Console
 
     # With NO_COLOR rich leaves out the colours, but not bold type; without a colour system it leaves out both.
     plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=to_stderr, highlight=False, width=width, color_system=None if plain else "auto")
+    return Console(stderr=to_stderr, file=file, highlight=False, width=width, color_system=None if plain else "auto")
 
 
 def emit_document(document: BaseModel | Mapping[str, object], output: Output) -> None:
@@ -49,8 +49,7 @@ def emit_document(document: BaseModel | Mapping[str, object], output: Output) ->
         import yaml
 
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    _write(text)
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[RenderableType]]) -> None:
@@ -66,12 +65,33 @@ def emit(*parts: RenderableType) -> None:
     if sys.stdout.isatty():
         _console().print(*parts, sep="\n", markup=False)
         return
-    console = _console(width=10_000)
-    with console.capture() as captured:
-        console.print(*parts, sep="\n", soft_wrap=True, markup=False)
-    lines = captured.get().splitlines()
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
-    sys.stdout.flush()
+    from io import StringIO
+
+    # Not rich's own capture: that still writes (nothing) to stdout, and fails there in its own way.
+    text = StringIO()
+    _console(width=10_000, file=text).print(*parts, sep="\n", soft_wrap=True, markup=False)
+    lines = text.getvalue().splitlines()
+    _write("".join(f"{line.rstrip()}\n" for line in lines))
+
+
+def _write(text: str) -> None:
+    """Write to stdout.
+
+    Raises:
+        TaskrollError: where it cannot be written, as on a full disk.
+        BrokenPipeError: where the reader has enough.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from taskroll.models.errors import TaskrollError
+
+        # Python would try once more at exit, and complain.
+        sys.stdout = None
+        raise TaskrollError(f"stdout cannot be written: {error.strerror}; send the output elsewhere") from error
 
 
 def columns(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, wrap: bool) -> RenderableType:

@@ -11,7 +11,7 @@ from tests.saga.test_worker_death import start_process
 
 from .conftest import MIXED, SERVICES, STOCK, StockWorld
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 """Where the cache has no controller manager it is built, once: 2 minutes on two idle cores."""
 
 

@@ -18,6 +18,9 @@ from .test_drain import ENCODER, REFUSE, RESTORE, SHUTDOWN, SKETCH, gateway, wor
 from .test_worker_death import start_process
 from .world import QUICK, TOKEN_VARIABLE, World, services_config
 
+pytestmark = pytest.mark.slow
+
+
 __all__ = ["gateway", "world"]
 
 OVERDUE = QUICK.model_copy(update={"drain_timeout": 1.0})

@@ -24,6 +24,9 @@ from .sources import library
 from .test_taken_back import DELETED, FORWARD, everything
 from .world import TOKEN_VARIABLE, World, create_world
 
+pytestmark = pytest.mark.slow
+
+
 INTERVAL = 15.0
 """Seconds between two rounds. Worlds at once: three, on two cores."""
 

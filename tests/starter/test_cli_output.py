@@ -105,6 +105,41 @@ async def test_a_reader_that_has_enough_is_no_error(place: Place, package: Packa
     assert (out, err) == (b"{", b"")
 
 
+@pytest.mark.parametrize("reader", [["versions"], ["--help"]], ids=lambda arguments: arguments[0])
+async def test_a_reader_that_went_away_is_no_error(place: Place, reader: list[str]) -> None:
+    gone, writer = os.pipe()
+    os.close(gone)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "starter.cli.main", *reader,
+        cwd=ROOT, env=place.environ, stdout=writer, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    os.close(writer)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("command", "redirection", "code", "said"),
+    [
+        ("list", ">&-", 2, "error: stdout is closed; to do without the output, send it to /dev/null\n"),
+        ("versions", ">&-", 2, "error: stdout is closed; to do without the output, send it to /dev/null\n"),
+        ("list -o json", ">/dev/full", 1,
+         "error: stdout cannot be written: No space left on device; send the output elsewhere\n"),
+        ("versions", ">/dev/full", 1,
+         "error: stdout cannot be written: No space left on device; send the output elsewhere\n"),
+    ],
+)  # fmt: skip
+async def test_a_stdout_that_cannot_be_written(
+    place: Place, command: str, redirection: str, code: int, said: str
+) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"exec {sys.executable} -m starter.cli.main {command} {redirection}",
+        cwd=ROOT, env=place.environ, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (code, said)
+
+
 async def test_nothing_to_show_is_said_on_stderr(place: Place) -> None:
     for command in ("history", "list"):
         ran = await place.run(command)
