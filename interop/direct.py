@@ -17,6 +17,9 @@ import httpx
 from pydantic import BaseModel
 
 from taskroll.cluster.commit_release import Committed, ReleaseOrder, commit_release
+from taskroll.cluster.fence import lower_fence, raise_fence
+from taskroll.cluster.fence_enforcement import await_enforcement
+from taskroll.cluster.fence_state import FenceEntry
 from taskroll.cluster.revisions import write_definition_revisions
 from taskroll_agent.contracts import (
     API_PREFIX,
@@ -66,7 +69,13 @@ class DirectUpdate:
         return dict(zip(names, answers, strict=True))
 
     async def commit(self, definitions: Iterable[DefinitionContent], request_id: str) -> Committed:
-        """Move the pointer: the agents that watch it flip by themselves."""
+        """Move the pointer, behind a fence as an update does: the agents that watch it flip by themselves."""
+        cluster, namespace = self.world.cluster, self.world.namespace
+        # Of no task: instances live on here.
+        entry = FenceEntry(request_id=request_id, exclusive=["TaskDefinition/nobody"], task_classes=[request_id])
+        fenced = await raise_fence(cluster, namespace, entry, datetime.now(UTC))
+        assert fenced.held
+        assert await await_enforcement(cluster, namespace, fenced.probe_class, within=10)
         order = ReleaseOrder(
             request_id=request_id,
             origin="update",
@@ -77,7 +86,10 @@ class DirectUpdate:
             git_commit=None,
             now=datetime.now(UTC),
         )
-        return await commit_release(self.world.cluster, self.world.namespace, order)
+        try:
+            return await commit_release(cluster, namespace, order)
+        finally:
+            await lower_fence(cluster, namespace, request_id)
 
     async def activate(self, committed: Committed, request_id: str) -> None:
         """Activate everywhere; raises httpx.HTTPStatusError where one refuses."""

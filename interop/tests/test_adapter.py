@@ -131,7 +131,7 @@ async def test_what_others_do_to_definitions_changes_nothing(
 ) -> None:
     await cornserve_world.update(library(1))
     scribe = next(one for one in library(2) if one.class_name == "ScribeTask")
-    custom = cornserve_world.exempt
+    custom = cornserve_world.custom
     where = ("cornserve.ai", "v1", cornserve_world.namespace, "taskdefinitions", scribe.name)
     await custom.patch_namespaced_custom_object(
         *where, {"spec": scribe.spec}, _content_type="application/merge-patch+json"
