@@ -40,7 +40,7 @@ class RestoreApps:
             journal = AppJournal(self.cluster, step.namespace, step.request_id)
             waiting = [entry for entry in reversed(await journal.entries()) if entry.is_ours and not entry.is_over]
             if step.restore and waiting and self.gateway is not None:
-                await lower_fence(self.cluster, step.namespace, step.request_id)
+                await lower_fence(self.cluster, step.namespace, step.request_id, step.recovery)
                 await _Restoring(self.cluster, self.gateway, step, journal, progress).all(waiting)
             return RestoreAppsResult(apps=[entry.stopped() for entry in await journal.entries() if entry.is_ours])
 

@@ -111,6 +111,8 @@ class TaskRecoveryWorkflow(TaskUpdateWorkflow):
         try:
             await self._invalidate(plan, release)
             await self._verify(plan, release)
+            if self._is_live:
+                await self._release_calls(plan)
         except Exception as error:
             if not workflow.is_failure_exception(error) or is_taken_over(error):
                 raise
