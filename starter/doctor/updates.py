@@ -51,7 +51,9 @@ def _fence(place: Place, fence: FenceState, records: dict[str, StoredRecord]) ->
         state="problem",
         message=f"{', '.join(left)} ended, and the fence is still up",
         details=details,
-        remedies=[_release(place, each) for each in left],
+        remedies=[
+            Remedy(purpose="take it down now; else the next round does", command=place.commands.taskroll("reconcile"))
+        ],
     )
 
 

@@ -1,12 +1,16 @@
 """What ``taskroll doctor`` says of updates that nothing acts for, and of replicas; and whether its commands mend it."""
 
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
 from starter.doctor.findings import Finding, State
+from taskroll.cluster.fence import raise_fence
+from taskroll.cluster.fence_state import FenceEntry
 from tests.starter.place import Place, environ_of
 
+from .reconciling import recovered
 from .sources import library, unit
 from .test_foreign_writes import ENCODER, edit
 from .world import World
@@ -56,6 +60,22 @@ async def test_an_update_whose_workflow_was_terminated(world: World) -> None:
         f"taskroll resume {request_id}",
         f"taskroll release-fence {request_id} --reason 'WHY'",
     ]
+    ran = await shell(world).shell(found.remedies[0].command)
+    assert ran.code == 0, ran.err
+    await recovered(world, request_id)
+    assert [each.state for each in await findings(world, "updates")] == ["ok"]
+
+
+async def test_a_fence_that_is_left_of_an_ended_update_is_taken_down_by_the_command(world: World) -> None:
+    ended = (await world.update(library(1))).status.request_id
+    entry = FenceEntry(request_id=ended, exclusive=["TaskDefinition/encoder-task"], task_classes=["EncoderTask"])
+    await raise_fence(world.cluster, world.namespace, entry, datetime.now(UTC))
+    (found,) = await findings(world, "fence", "problem")
+    assert f"{ended} ended, and the fence is still up" in found.message
+    ran = await shell(world).shell(found.remedies[0].command)
+    assert ran.code == 0, ran.err
+    await recovered(world, ended)
+    assert [each.state for each in await findings(world, "fence")] == ["ok"]
 
 
 async def test_a_replica_that_does_not_answer_is_started_anew_by_the_command(world: World) -> None:

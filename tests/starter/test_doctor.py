@@ -203,7 +203,7 @@ SITUATIONS = [
     Situation(delete_pointer, "release", "problem", ("taskroll-release is gone",), "create configmap taskroll-release"),
     Situation(edit_fence, "fence", "problem", ("do not match its state",), "delete configmap taskroll-fence"),
     Situation(
-        leave_fence, "fence", "problem", ("ended ended, and the fence is still up",), "release-fence ended", mends=False
+        leave_fence, "fence", "problem", ("ended ended, and the fence is still up",), "taskroll reconcile", mends=False
     ),
     Situation(
         leak_instance, "instances", "problem", ("UnitTaskInstance/leaked of LongGone",), "unittaskinstance leaked"
