@@ -122,6 +122,17 @@ async def test_what_comes_at_the_wrong_time(place: Place, package: Package) -> N
         assert "completed" in ran.err
 
 
+async def test_watch_says_when_each_step_was(place: Place, package: Package, client: TaskrollClient) -> None:
+    """Not when it looked: a log of a watch that began late tells the same times."""
+    await place.deployed(package(1), "done")
+    ran = await place.run("watch", "done")
+    steps = (await client.status("done")).status.steps
+    said = [line for line in ran.err.splitlines() if ": done after " in line]
+    assert [line.partition(": done")[0] for line in said] == [
+        f"{step.ended_at:%H:%M:%SZ} {step.name}" for step in steps
+    ]
+
+
 async def test_ctrl_c_leaves_the_update_and_says_how_to_come_back(
     place: Place, package: Package, client: TaskrollClient
 ) -> None:
