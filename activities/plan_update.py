@@ -24,6 +24,7 @@ from taskroll.models.request import SubmittedRequest
 from taskroll.models.steps import PlanInput
 from taskroll.planning import (
     Extent,
+    absent_deletions,
     adopted_entries,
     changed_keys,
     contents_after,
@@ -108,7 +109,12 @@ class PlanUpdate:
             services=await self.services.extents(step.namespace),
             instances=await list_instances(self.cluster, step.namespace, set(extent.task_classes)),
             apps=apps,
-            warnings=[*([] if request.adopt else foreign_edits(keys, live.entries, known)), *warnings, *unseen],
+            warnings=[
+                *absent_deletions(request.delete, live.entries, known),
+                *([] if request.adopt else foreign_edits(keys, live.entries, known)),
+                *warnings,
+                *unseen,
+            ],
         )
         await dry_run_changes(self.cluster, step.namespace, plan.written(), contents, request_id=step.request_id)
         return plan

@@ -49,7 +49,7 @@ class ServicesInReach:
         """Have every replica load what the plan leads to.
 
         Raises:
-            NotLoadable: where replicas answered that they cannot, with what and why.
+            NotLoadable: where replicas answered that they cannot, with what and why; or ended by it.
             ReplicaUnreachable: where replicas did not answer in time, or services have too few of them.
         """
         target = plan.target()
@@ -68,6 +68,13 @@ class ServicesInReach:
             raise NotLoadable(
                 f"{counted(outcome.problem_count, 'definition')} cannot be loaded; nothing was changed",
                 details=_lines(outcome.problems),
+            )
+        ended = [problem for problem in outcome.unprepared if problem.reason == "process_ended"]
+        if ended:
+            raise NotLoadable(
+                f"{counted(len(ended), 'replica')} ended while loading the new classes; nothing was changed. See the "
+                "replica's log for what ended it, and mend the module",
+                details=_lines(ended),
             )
         if not outcome.is_prepared:
             raise ReplicaUnreachable(

@@ -15,8 +15,9 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from taskroll.models.errors import ServiceUnavailable, UnknownUpdate
+from taskroll.models.errors import ServiceUnavailable, TaskrollError, UnknownUpdate
 from taskroll.models.names import REQUEST_ID_PATTERN, recovery_workflow_id, workflow_id
+from taskroll.models.provenance import GitProvenance
 from taskroll.models.recorded_status import status_of_record
 from taskroll.models.status import UpdateStatus
 
@@ -47,6 +48,7 @@ class Observations:
         self._settings = settings
         self._temporal = temporal
         self._cluster = cluster
+        self._provenance: dict[str, GitProvenance | None] = {}
 
     async def view(self, request_id: str) -> UpdateView:
         """Look at an update once.
@@ -55,6 +57,22 @@ class Observations:
             UnknownUpdate: no update of that id.
             ServiceUnavailable: neither Temporal with a worker nor a sealed record can tell.
         """
+        view = await self._look(request_id)
+        if view.status.git_commit:
+            view.git = await self._git(request_id)
+        return view
+
+    async def _git(self, request_id: str) -> GitProvenance | None:
+        """What the stored request says, which never changes; asked once."""
+        if request_id not in self._provenance:
+            try:
+                request = await self._cluster.request(request_id)
+            except TaskrollError:
+                request = None
+            self._provenance[request_id] = request.git if request else None
+        return self._provenance[request_id]
+
+    async def _look(self, request_id: str) -> UpdateView:
         if not re.fullmatch(REQUEST_ID_PATTERN, request_id):
             raise unknown_update(self._settings.namespace, request_id)
         try:

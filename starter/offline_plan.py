@@ -15,6 +15,7 @@ from taskroll.models.plan import Action
 from taskroll.models.request import UpdateRequest
 from taskroll.planning import (
     LiveState,
+    absent_deletions,
     adopted_entries,
     changed_keys,
     contents_after,
@@ -125,7 +126,8 @@ def _plan(
     after = contents_after(live.contents, changes, contents)
     extent = extent_of(changes, live.contents, after)
     edits = [] if request.adopt else foreign_edits(keys, live.entries, released)
-    warnings = [*edits, *refuse_bad_sources(after, extent, provided)]
+    absent = absent_deletions(request.delete, live.entries, released)
+    warnings = [*absent, *edits, *refuse_bad_sources(after, extent, provided)]
     shown: set[str] = set()
     planned: list[PlannedChange] = []
     for change in changes:

@@ -7,6 +7,7 @@ from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionSta
 from temporalio.converter import DataConverter
 
 from taskroll.models.names import workflow_id
+from taskroll.models.provenance import GitProvenance
 from taskroll.models.status import UpdateStatus
 
 Execution = Literal["running", "completed", "failed", "canceled", "terminated", "timed_out", "recorded"]
@@ -47,6 +48,8 @@ class UpdateView(BaseModel):
     progress: list[ActivityProgress] = Field(default_factory=list[ActivityProgress])
     notice: str | None = None
     """Why this look may be old or incomplete: Temporal or the workers do not answer, say."""
+    git: GitProvenance | None = None
+    """Where the sources came from, as the request says; None also where the cluster could not be asked."""
 
     @property
     def is_over(self) -> bool:

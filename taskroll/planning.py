@@ -125,6 +125,17 @@ def foreign_edits(
     ]
 
 
+def absent_deletions(
+    delete: Iterable[str], live: Mapping[str, ReleaseEntry], released: Mapping[str, ReleaseEntry]
+) -> list[str]:
+    """A warning for each definition that shall be deleted and is neither live nor in the current release."""
+    return [
+        f"delete: there is no {key}, neither live nor released: nothing is done about it; is the name right?"
+        for key in delete
+        if key not in live and key not in released
+    ]
+
+
 def make_changes(
     keys: Iterable[str],
     wanted: Mapping[str, ReleaseEntry | None],

@@ -45,6 +45,6 @@ class EmbeddedServer(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-def create_server(app: Starlette, host: str, port: int) -> EmbeddedServer:
-    """Make the server; run it with ``await server.serve()``, end it with ``server.should_exit = True``."""
-    return EmbeddedServer(uvicorn.Config(app, host=host, port=port, log_config=None, lifespan="off", access_log=False))
+def create_server(app: Starlette) -> EmbeddedServer:
+    """Make the server; run it with ``await server.serve(sockets=[…])``, end it with ``server.should_exit = True``."""
+    return EmbeddedServer(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False))

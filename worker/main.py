@@ -32,11 +32,11 @@ def main() -> None:
     try:
         settings = WorkerSettings.from_command_line()
         logs.configure(settings.log_format, settings.log_level)
-        _host_and_port(settings.listen)
+        listening = _listen(settings.listen)
     except (ValidationError, ValueError) as error:
         sys.exit(_say(str(error), EXIT_BAD_SETTINGS))
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, listening))
     except TaskrollError as error:
         # Configuration that is wrong has no retryable error; what is retryable is out of reach.
         end_process(_say(error.message, EXIT_UNREACHABLE if error.retryable else EXIT_BAD_SETTINGS))
@@ -45,16 +45,15 @@ def main() -> None:
     end_process(0)
 
 
-async def _run(settings: WorkerSettings) -> None:
+async def _run(settings: WorkerSettings, listening: socket.socket | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    endpoint = _host_and_port(settings.listen)
-    sdk_metrics = f"127.0.0.1:{_free_port()}" if endpoint else None
+    sdk_metrics = f"127.0.0.1:{_free_port()}" if listening else None
     async with (
         connect(settings, runtime=sdk_runtime(sdk_metrics)) as connections,
-        _endpoint(endpoint, connections, sdk_metrics),
+        _endpoint(listening, connections, sdk_metrics),
         create_worker(connections, settings),
     ):
         await keep_schedules(connections.temporal, settings)
@@ -70,8 +69,8 @@ async def _run(settings: WorkerSettings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _endpoint(address: tuple[str, int] | None, connections: Connections, sdk_metrics: str | None):
-    if address is None:
+async def _endpoint(listening: socket.socket | None, connections: Connections, sdk_metrics: str | None):
+    if listening is None:
         yield
         return
 
@@ -89,8 +88,8 @@ async def _endpoint(address: tuple[str, int] | None, connections: Connections, s
         return wrong
 
     url = f"http://{sdk_metrics}/metrics" if sdk_metrics else None
-    server = health.create_server(health.create_app(probe, url), *address)
-    serving = asyncio.create_task(server.serve())
+    server = health.create_server(health.create_app(probe, url))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         yield
     finally:
@@ -98,18 +97,26 @@ async def _endpoint(address: tuple[str, int] | None, connections: Connections, s
         await serving
 
 
-def _host_and_port(listen: str) -> tuple[str, int] | None:
-    """Read ``host:port``; None for an empty text.
+def _listen(listen: str) -> socket.socket | None:
+    """Listen on ``host:port``; None for an empty text.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else, and where that address cannot be had.
     """
     if not listen:
         return None
     host, colon, port = listen.rpartition(":")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"listen: {listen!r} is no host:port; write 127.0.0.1:9090, or '' for no endpoint")
-    return host.strip("[]"), int(port)
+    address = host.strip("[]"), int(port)
+    try:
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        raise ValueError(
+            f"listen: {listen!r} cannot be listened on: {error.strerror or error}; name another address with "
+            "--listen HOST:PORT, or '' for no endpoint"
+        ) from error
 
 
 def _free_port() -> int:

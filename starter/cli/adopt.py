@@ -54,6 +54,7 @@ async def adopt(
     output: OutputOption = Output.TABLE,
 ) -> ExitCode:
     """Take definitions into the release as they are live. An update in all but one: it writes no custom resource."""
+    from starter.cli.submitting import conclude, sending
     from starter.client import open_client
     from starter.package_request import DeployOptions
 
@@ -70,7 +71,7 @@ async def adopt(
             verify_timeout=verify_timeout,
         ),
     )
-    async with open_client(target.settings()) as client:
+    async with sending(target) as state, open_client(target.settings()) as client:
         request = await client.adoption_request(definitions or [], options)
         if dry_run:
             from starter.cli.plan_text import show_plan
@@ -78,8 +79,8 @@ async def adopt(
             plan = await client.offline_plan(request)
             show_plan(plan, output)
             return ExitCode.NO_CHANGE if plan.is_empty else ExitCode.DONE
-        from starter.cli.submitting import conclude
-
         announce(options.request_id, given=request_id is not None)
+        state.begin(options.request_id)
         submission = await client.submit(request)
+        state.end()
         return await conclude(client, submission, target=target, output=output, wait=wait, within=within)

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -146,6 +147,8 @@ def _run(start: Callable[[], Awaitable[ExitCode | None]], target: Target) -> Exi
     async def main() -> ExitCode | None:
         return await start()
 
+    # The event loop takes Ctrl-C over from this handler and no other, and cancels the command in good order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return asyncio.run(main()) or ExitCode.DONE
     except KeyboardInterrupt:

@@ -65,6 +65,7 @@ async def deploy(
     They are found in the text of the package; nothing of it is run. Only sources that the cluster lacks are sent.
     """
     from starter.app_files import read_apps
+    from starter.cli.submitting import conclude, sending
     from starter.client import open_client
     from starter.package_request import DeployOptions
 
@@ -87,7 +88,7 @@ async def deploy(
         prune=prune,
         apps=read_apps(app or []),
     )
-    async with open_client(target.settings()) as client:
+    async with sending(target) as state, open_client(target.settings()) as client:
         found = await client.package_request(path, options)
         for warning in found.warnings:
             progress().print(warning, style="yellow", markup=False, soft_wrap=True)
@@ -97,8 +98,8 @@ async def deploy(
             plan = await client.offline_plan(found.request, found.package.config.provided)
             show_plan(plan, output)
             return ExitCode.NO_CHANGE if plan.is_empty else ExitCode.DONE
-        from starter.cli.submitting import conclude
-
         announce(options.request_id, given=request_id is not None)
+        state.begin(options.request_id)
         submission = await client.submit(found.request)
+        state.end()
         return await conclude(client, submission, target=target, output=output, wait=wait, within=within)

@@ -189,7 +189,8 @@ def _stay(stack: DevStack) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     typer.echo("running; Ctrl-C ends it", err=True)
     try:
         stack.wait()

@@ -76,13 +76,13 @@ async def _show_lines(client: TaskrollClient, request_id: str, console: Console,
 
     from starter.cli.update_text import changes, headline
 
-    def say(text: str, style: str = "") -> None:
-        now = datetime.now(UTC).strftime("%H:%M:%SZ")
-        console.print(f"{now} {text}", style=style or None, markup=False, soft_wrap=True)
+    def say(text: str, style: str = "", when: datetime | None = None) -> None:
+        stamp = (when or datetime.now(UTC)).astimezone(UTC).strftime("%H:%M:%SZ")
+        console.print(f"{stamp} {text}", style=style or None, markup=False, soft_wrap=True)
 
     async for view in client.watch(request_id, on_silence=lambda why: say(f"waiting: {why}", "yellow")):
-        for text, style in changes(last[-1] if last else None, view):
-            say(text, style)
+        for when, text, style in changes(last[-1] if last else None, view):
+            say(text, style, when)
         last[:] = [view]
     console.print(headline(last[-1]), soft_wrap=True)
 

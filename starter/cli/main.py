@@ -77,7 +77,7 @@ app.add_typer(dev, name="dev", rich_help_panel=_RUN)
 
 
 def main() -> None:
-    """Entry point of the command ``taskroll``."""
+    """Run the command line, and end the process with its exit code."""
     if sys.stdout is None:
         # Before anything is done: what is opened next would get the number of stdout.
         typer.echo("error: stdout is closed; to do without the output, send it to /dev/null", err=True)
@@ -94,7 +94,3 @@ def main() -> None:
 
             end_process(end.code)
         raise
-
-
-if __name__ == "__main__":
-    main()

@@ -62,12 +62,13 @@ async def rollback(
 ) -> ExitCode:
     """Go back to an earlier release. That is an update too: planned, fenced and verified, with a new release number."""
     from starter.app_files import read_apps
-    from starter.cli.submitting import conclude
+    from starter.cli.submitting import conclude, sending
     from starter.client import open_client
 
-    async with open_client(target.settings()) as client:
+    async with sending(target) as state, open_client(target.settings()) as client:
         made = request_id or new_request_id("rollback" if to is None else f"rollback-{to}")
         announce(made, given=request_id is not None)
+        state.begin(made)
         submission = await client.rollback(
             made,
             requested_by=identity(by),
@@ -87,4 +88,5 @@ async def rollback(
                 verify_timeout=verify_timeout,
             ),
         )
+        state.end()
         return await conclude(client, submission, target=target, output=output, wait=wait, within=within)

@@ -1,7 +1,11 @@
-"""What deploy and rollback do after the request is sent: say what became of it, and wait."""
+"""What deploy, rollback and adopt do around sending the request: say what became of it, and wait."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starter.cli.exit_codes import ExitCode
@@ -12,6 +16,41 @@ if TYPE_CHECKING:
     from starter.cli.command import Target
     from starter.client import TaskrollClient
     from starter.submission import Submission
+
+
+@dataclass
+class Sending:
+    """How far a command is with sending its request, for whoever interrupts it."""
+
+    target: Target
+    _said: str | None = "no update was sent"
+
+    def begin(self, request_id: str) -> None:
+        """From here on the update may have been started."""
+        self._said = (
+            f"update {request_id} may have been started. See: {self.target.again(f'status {request_id}')}; the same "
+            f"command with --request-id {request_id} sends it no second time"
+        )
+
+    def end(self) -> None:
+        """What follows says for itself how to come back."""
+        self._said = None
+
+    def left(self) -> None:
+        """Say it."""
+        if self._said:
+            progress().print(f"\ninterrupted; {self._said}", markup=False, highlight=False, soft_wrap=True)
+
+
+@asynccontextmanager
+async def sending(target: Target) -> AsyncGenerator[Sending]:
+    """Where Ctrl-C ends what is inside, say whether something was sent."""
+    state = Sending(target)
+    try:
+        yield state
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        state.left()
+        raise
 
 
 async def conclude(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,14 @@ _COLOURS = {
 _MARKS = {"running": "▶", "done": "✓", "failed": "✗", "cancelled": "⊘"}
 SHOWN = 20
 """How many of those that an update waits for are named."""
+NAMED = 10
+"""How many definitions of a kind of change are named."""
+
+
+def names(known: Sequence[str]) -> str:
+    """The first ten of them."""
+    more = len(known) - NAMED
+    return ", ".join(known[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def moment(when: datetime | None) -> str:
@@ -68,9 +76,12 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
     if status.reason:
         facts.append(("reason", status.reason))
     if status.git_commit:
-        facts.append(("commit", status.git_commit))
+        facts.append(("commit", status.git_commit + ("+" if view.git and view.git.dirty else "")))
+    if view.git and view.git.dirty_files:
+        facts.append(("differs", names(view.git.dirty_files)))
     if status.plan:
         facts.append(("plan", plan_line(status.plan)))
+        facts += [(verb, names(keys)) for verb, keys in status.plan.by_verb().items()]
         facts += [("in use by", app) for app in status.plan.apps]
         facts += [
             ("service", f"{service.name} by {service.strategy}: {service.proof}")
@@ -131,8 +142,11 @@ def counts(progress: ActivityProgress) -> str:
     return " ".join(parts)
 
 
-def changes(before: UpdateView | None, now: UpdateView) -> Iterator[tuple[str, str]]:
-    """What a log says of the way from one look to the next: lines, each with its style."""
+def changes(before: UpdateView | None, now: UpdateView) -> Iterator[tuple[datetime | None, str, str]]:
+    """What a log says of the way from one look to the next: when it was, the line, its style.
+
+    Steps have times of their own; None stands for what was seen just now.
+    """
     old = before.status if before else None
     known = {(step.name, step.started_at): step for step in old.steps} if old else {}
     for step in now.status.steps:
@@ -140,26 +154,27 @@ def changes(before: UpdateView | None, now: UpdateView) -> Iterator[tuple[str, s
         if was == step:
             continue
         if was is None and step.state == "running":
-            yield f"{step.name}: started", ""
+            yield step.started_at, f"{step.name}: started", ""
         elif was is None or was.state != step.state:
             detail = f": {step.detail}" if step.detail else ""
-            yield f"{step.name}: {step.state} after {_took(step)} s{detail}", colour(step.state)
+            yield step.ended_at, f"{step.name}: {step.state} after {_took(step)} s{detail}", colour(step.state)
         elif was.detail != step.detail:
-            yield f"{step.name}: {step.detail}", ""
+            yield None, f"{step.name}: {step.detail}", ""
     seen = {counts(each) for each in before.progress} if before else set[str]()
     for each in now.progress:
         if (text := counts(each)) and text not in seen:
-            yield f"{each.activity}: {text}", ""
+            yield None, f"{each.activity}: {text}", ""
     if now.status.waiting_for and (old is None or old.waiting_for != now.status.waiting_for):
         more = len(now.status.waiting_for) - SHOWN
         yield (
+            None,
             "waits for " + ", ".join(now.status.waiting_for[:SHOWN]) + (f" and {more} more" if more > 0 else ""),
             "cyan",
         )
     if now.status.message and (old is None or old.message != now.status.message):
-        yield now.status.message, ""
+        yield now.status.ended_at, now.status.message, ""
     if now.notice and (before is None or before.notice != now.notice):
-        yield f"note: {now.notice}", "yellow"
+        yield None, f"note: {now.notice}", "yellow"
 
 
 def headline(view: UpdateView) -> Text:

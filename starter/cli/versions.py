@@ -18,7 +18,9 @@ async def versions(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help=f"End with {ExitCode.DEVIATING:d} where a replica does not run the current release."
+            "--check",
+            help=f"End with {ExitCode.DEVIATING:d} where a replica does not run the current release, or a custom "
+            "resource is not what was released.",
         ),
     ] = False,
     output: OutputOption = Output.TABLE,
@@ -36,5 +38,5 @@ async def versions(
     else:
         emit_document({**report.model_dump(mode="json"), "is_uniform": is_uniform}, output)
     # Where nobody answered, nothing is proved.
-    proved = is_uniform and bool(report.replicas)
+    proved = is_uniform and bool(report.replicas) and not report.drifted()
     return ExitCode.DEVIATING if check and not proved else ExitCode.DONE

@@ -17,6 +17,8 @@ from .transport import KubernetesTransport
 
 DEFAULT_KUBECONFIG = "~/.kube/config"
 
+_ANOTHER = "or name another file: --kubeconfig, $KUBECONFIG"
+
 
 class ClusterSettings(BaseModel):
     """How to reach the API server.
@@ -39,7 +41,8 @@ async def open_transport(settings: ClusterSettings) -> tuple[KubernetesTransport
     """Return a transport to the cluster that the settings mean, and the server's address.
 
     Raises:
-        NotConfigured: where there is no kubeconfig and no pod, or the kubeconfig has no such context.
+        NotConfigured: where there is no kubeconfig and no pod, the kubeconfig is not in its form, lacks the context, or
+            what it says of certificates cannot be used.
     """
     from kubernetes.aio.client import ApiClient, Configuration
 
@@ -48,13 +51,22 @@ async def open_transport(settings: ClusterSettings) -> tuple[KubernetesTransport
         _load_incluster(configuration)
         return KubernetesTransport(ApiClient(configuration)), str(configuration.host)
     paths = _kubeconfig_paths(settings)
+    for path in paths:
+        _read_kubeconfig(path)
     context = settings.context or _current_context(paths)
 
     async def reload() -> None:
         await _load_kubeconfig(paths, context, configuration)
 
     await reload()
-    return KubernetesTransport(ApiClient(configuration), reload), str(configuration.host)
+    try:
+        client = ApiClient(configuration)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise NotConfigured(
+            f"certificates or key of context {context!r} of {_joined(paths)} cannot be used: {error}; correct "
+            f"certificate-authority(-data), client-certificate(-data) or client-key(-data) there, {_ANOTHER}"
+        ) from error
+    return KubernetesTransport(client, reload), str(configuration.host)
 
 
 def _inside_pod() -> bool:
@@ -111,14 +123,24 @@ async def _load_kubeconfig(paths: list[Path], context: str, configuration: objec
         raise NotConfigured(
             f"context {context!r} of {_joined(paths)} cannot be used: {error}{_known_contexts(paths)}"
         ) from error
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        # What the client's reader stumbles over where entries have another form; ValueError also for wrong base64.
+        raise NotConfigured(
+            f"{_joined(paths)} has not the form of a kubeconfig ({type(error).__name__}: {error}): see `kubectl config "
+            f"view` and correct it, {_ANOTHER}"
+        ) from error
 
 
 def _read_kubeconfig(path: Path) -> dict[str, Any]:
     try:
         content: Any = yaml.safe_load(path.read_bytes())
     except (OSError, yaml.YAMLError) as error:
-        raise NotConfigured(f"kubeconfig {path} cannot be read: {error}") from error
-    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+        why = " ".join(str(error).split())
+        raise NotConfigured(f"kubeconfig {path} cannot be read: {why}; correct it, {_ANOTHER}") from error
+    if not isinstance(content, dict):
+        form = "is empty" if content is None else "has not the form of a kubeconfig"
+        raise NotConfigured(f"kubeconfig {path} {form}; correct it, {_ANOTHER}")
+    return cast("dict[str, Any]", content)
 
 
 def _known_contexts(paths: list[Path]) -> str:

@@ -207,5 +207,9 @@ class PlanSummary(BaseModel):
         """The plan in a few words, for the table of steps."""
         if self.is_empty:
             return "nothing differs"
-        counts = {"created": self.create, "changed": self.change, "deleted": self.delete, "adopted": self.adopt}
-        return ", ".join(f"{len(keys)} {verb}" for verb, keys in counts.items() if keys)
+        return ", ".join(f"{len(keys)} {verb}" for verb, keys in self.by_verb().items())
+
+    def by_verb(self) -> dict[str, list[str]]:
+        """``created``, ``changed``, ``deleted``, ``adopted`` → keys of the definitions, where there are any."""
+        keys = {"created": self.create, "changed": self.change, "deleted": self.delete, "adopted": self.adopt}
+        return {verb: some for verb, some in keys.items() if some}

@@ -9,6 +9,7 @@ import resource
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ from taskroll_agent.contracts import (
     ReleaseRequest,
 )
 
-from .answers import Answered, Invalid, Refused, ReplicaAnswer, Unauthorised, Unreachable, shorten
+from .answers import Answered, Invalid, ProcessEnded, Refused, ReplicaAnswer, Unauthorised, Unreachable, shorten
 from .deadline import Deadline
 from .replica import Replica
 
@@ -94,9 +95,19 @@ class AgentCalls:
     async def prepare(
         self, replica: Replica, token: SecretStr, request: PrepareRequest, deadline: Deadline
     ) -> ReplicaAnswer[PrepareAnswer]:
-        """Have the replica load a generation beside its current one."""
+        """Have the replica load a generation beside its current one.
+
+        Returns:
+            `ProcessEnded` where the process ended meanwhile. It is not asked again: what it loaded may have ended it.
+        """
         seconds = self.limits.prepare_timeout
-        answer = await self._call(replica, token, "POST", "/prepare", request, PrepareAnswer, seconds, deadline)
+
+        async def ended_since(sent: datetime) -> ProcessEnded | None:
+            return await self._process_ended(replica, token, sent, deadline)
+
+        answer = await self._call(
+            replica, token, "POST", "/prepare", request, PrepareAnswer, seconds, deadline, when_lost=ended_since
+        )
         if isinstance(answer, Answered) and answer.value.request_id != request.request_id:
             return Invalid(f"it answered for update {shorten(answer.value.request_id, 80)!r}, not for the one asked")
         return answer
@@ -164,15 +175,39 @@ class AgentCalls:
         seconds: float,
         deadline: Deadline,
         attempts: int | None = None,
+        when_lost: Callable[[datetime], Awaitable[ProcessEnded | None]] | None = None,
     ) -> ReplicaAnswer[A]:
         if replica.obstacle is not None or replica.endpoint == "-":
             return Unreachable(replica.obstacle or "it has no address")
         url = f"http://{replica.endpoint}{API_PREFIX}{path}"
         payload = None if body is None else body.model_dump_json().encode()
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
-        return await self.persist(
-            lambda: self.exchange(url, headers, method, payload, form, seconds, deadline), deadline, attempts
-        )
+
+        async def exchange() -> ReplicaAnswer[A]:
+            sent = datetime.now(UTC)
+            answer = await self.exchange(url, headers, method, payload, form, seconds, deadline)
+            if when_lost is not None and isinstance(answer, Unreachable) and answer.connection == "lost":
+                return await when_lost(sent) or answer
+            return answer
+
+        return await self.persist(exchange, deadline, attempts)
+
+    async def _process_ended(
+        self, replica: Replica, token: SecretStr, sent: datetime, deadline: Deadline
+    ) -> ProcessEnded | None:
+        """Find out why an answer was lost: a connection may break although the process lives.
+
+        Compares the start of the process with our clock. A clock of the replica that is behind by more than a restart
+        takes makes the new process look like the old one.
+        """
+        answer = await self.attest(replica, token, deadline)
+        match answer:
+            case Answered(attestation) if attestation.started_at > sent:
+                return ProcessEnded("its process ended while it loaded the new classes, and was started again since")
+            case Unreachable(connection="none"):
+                return ProcessEnded("its process ended while it loaded the new classes")
+            case _:
+                return None
 
     async def persist(
         self,
@@ -219,11 +254,13 @@ class AgentCalls:
                 ) as response:
                     data = await self._bounded(response)
                     return _read(response, data, form)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                return Unreachable(shorten(f"{type(error).__name__}: {error}", 200), "none")
             except TimeoutError:
-                return Unreachable(f"no answer within {seconds:.3g} s")
+                return Unreachable(f"no answer within {seconds:.3g} s", "lost")
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 # ValueError: what aiohttp's parser raises for some answers that are not HTTP at all.
-                return Unreachable(shorten(f"{type(error).__name__}: {error}", 200))
+                return Unreachable(shorten(f"{type(error).__name__}: {error}", 200), "lost")
 
     async def _bounded(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The body, or None where it is larger than the bound. The rest is not read."""

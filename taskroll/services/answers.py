@@ -1,7 +1,7 @@
 """What comes back from a call to one replica. A replica that fails is an answer, not an exception."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from taskroll_agent.contracts import Refusal
 
@@ -30,6 +30,15 @@ class Refused:
 @dataclass(frozen=True)
 class Unreachable:
     """No answer, or one that says «not now» (5xx, 429). Trying again may help."""
+
+    reason: str
+    connection: Literal["none", "lost"] | None = None
+    """``none`` where no connection came about; ``lost`` where the request may have arrived and no answer came."""
+
+
+@dataclass(frozen=True)
+class ProcessEnded:
+    """The process ended in the middle of the call. Another one, asked the same, may end as well."""
 
     reason: str
 
@@ -69,7 +78,7 @@ class Unverified:
     reason: str
 
 
-Failure = Refused | Unreachable | Unauthorised | Invalid | RollingOut | Outdated | Unverified
+Failure = Refused | Unreachable | ProcessEnded | Unauthorised | Invalid | RollingOut | Outdated | Unverified
 ReplicaAnswer = Answered[T] | Failure
 
 
@@ -80,6 +89,8 @@ def problem_of(replica: Replica, answer: Failure) -> ReplicaProblem:
             return replica_problem(replica, "refused", f"{refusal.reason}: {refusal.message}", epoch=refusal.epoch)
         case Unreachable(reason):
             return replica_problem(replica, "unreachable" if replica.ready else "not_ready", reason)
+        case ProcessEnded(reason):
+            return replica_problem(replica, "process_ended", reason)
         case Unauthorised(reason):
             return replica_problem(replica, "unauthorised", reason)
         case Invalid(reason):

@@ -1,6 +1,7 @@
 """Have every replica load the new definitions beside the ones it serves."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +24,7 @@ from .prepared_replicas import PreparedReplicas, process_of
 from .progress import OnProgress, Tally, silent
 from .replica import Replica, ReplicaProblem
 from .replicas import list_replicas, shortfalls
+from .strategy import Answers, OnDone
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _FIRST_REPLICAS = 5
@@ -90,6 +92,9 @@ async def prepare(
 ) -> PrepareOutcome:
     """Prepare every replica, and list them again until none is there that is not prepared.
 
+    One replica goes first, alone, and the others once it has prepared: classes that end the process that loads them
+    end one process.
+
     Ends early once a replica of a required service answered that it cannot: trying again will not help. Replicas out of
     reach are tried until the deadline, or until they are no longer listed.
 
@@ -123,20 +128,29 @@ async def prepare(
         todo = [replica for replica in replicas if _may_try(last.get(key_of(replica)), replica.service in required)]
         if (not todo and not missing) or deadline.is_over:
             break
-        tally = Tally(len(replicas), "preparing", on_progress, done=len(replicas) - len(todo))
-        count = tally.count
-        answers = await across_services(
-            fleet,
-            todo,
-            lambda strategy, service, some, count=count: strategy.prepare(service, some, request, deadline, count),
-            deadline,
-        )
-        last.update((key_of(replica), answer) for replica, answer in answers)
-        prepared.add(
-            namespace,
-            request.request_id,
-            [replica for replica, answer in answers if isinstance(answer, Answered) and answer.value.prepared],
-        )
+        count = Tally(len(replicas), "preparing", on_progress, done=len(replicas) - len(todo)).count
+        answers: Answers[PrepareAnswer] = []
+
+        async def ask(
+            some: Sequence[Replica],
+            count: OnDone = count,
+            answers: Answers[PrepareAnswer] = answers,
+        ) -> Answers[PrepareAnswer]:
+            fresh = await across_services(
+                fleet,
+                some,
+                lambda strategy, service, its: strategy.prepare(service, its, request, deadline, count),
+                deadline,
+            )
+            answers += fresh
+            last.update((key_of(replica), answer) for replica, answer in fresh)
+            loaded = [replica for replica, answer in fresh if _has_loaded(answer)]
+            prepared.add(namespace, request.request_id, loaded)
+            return fresh
+
+        if any(_has_loaded(answer) for answer in last.values()) or await _first_alone(todo, required, ask):
+            asked = {key_of(replica) for replica, _ in answers}
+            await ask([replica for replica in todo if key_of(replica) not in asked])
         mine = [answer for replica, answer in answers if replica.service in required]
         if any(_is_final_failure(answer) for answer in mine):
             break
@@ -144,6 +158,39 @@ async def prepare(
             await deadline.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
     return _outcome(fleet, replicas, last, required, missing)
+
+
+async def _first_alone(
+    todo: Sequence[Replica],
+    required: set[str],
+    ask: Callable[[Sequence[Replica]], Awaitable[Answers[PrepareAnswer]]],
+) -> bool:
+    """Ask one replica after the other until one has loaded; return whether the others may be asked as well.
+
+    One that cannot be reached is passed over. One that was reached and did not answer is not: it may hang or have
+    ended by what it loads.
+    """
+    loads_nothing: set[str] = set()
+    for replica in sorted(todo, key=lambda one: (one.service not in required, one.ready is False)):
+        if replica.service in loads_nothing:
+            continue
+        ((_, answer),) = await ask([replica])
+        match answer:
+            case Unverified() | RollingOut():
+                loads_nothing.add(replica.service)
+            case Unreachable(connection="lost"):
+                return False
+            case _ if _has_loaded(answer):
+                return True
+            case _ if replica.service in required and _is_final_failure(answer):
+                return False
+            case _:
+                pass
+    return True
+
+
+def _has_loaded(answer: ReplicaAnswer[PrepareAnswer]) -> bool:
+    return isinstance(answer, Answered) and answer.value.prepared
 
 
 def _prepared_before(request: PrepareRequest) -> PrepareAnswer:
@@ -178,8 +225,9 @@ def _outcome(
     ignored: list[ReplicaProblem] = []
     unchecked = 0
     for replica in replicas:
-        answer = last.get(key_of(replica), Unreachable("not called: no time was left"))
-        match answer:
+        match last.get(key_of(replica)):
+            case None:
+                pass
             case Answered(value) if value.prepared:
                 prepared[replica.service] += 1
                 if value.content_digest is not None:
@@ -195,6 +243,12 @@ def _outcome(
                 unchecked += 1
             case failed:
                 (unprepared if replica.service in required else ignored).append(problem_of(replica, failed))
+    if not (findings or unprepared):  # else the others were not asked, because of those
+        unprepared += [
+            problem_of(replica, Unreachable("not called: no time was left"))
+            for replica in replicas
+            if replica.service in required and key_of(replica) not in last
+        ]
     listed = Counter(replica.service for replica in replicas)
     return PrepareOutcome(
         services=[

@@ -11,6 +11,7 @@ UNKNOWN_UID_PREFIX = "static:"
 ProblemReason = Literal[
     "unreachable",
     "not_ready",
+    "process_ended",
     "unauthorised",
     "invalid",
     "refused",
@@ -24,6 +25,7 @@ ProblemReason = Literal[
 
 ``unreachable``   it did not answer, or it answered that it cannot reach the API server
 ``not_ready``     the same, and Kubernetes does not call it ready: it may still be starting
+``process_ended`` its process ended while it loaded the new classes
 ``unauthorised``  it does not take our token
 ``invalid``       it answered something else than the contract says
 ``refused``       it will not carry out the call

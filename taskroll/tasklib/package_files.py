@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .names import identifier_fault
 from .package_config import PackageConfig
-from .problems import SourceProblem
+from .problems import SourceProblem, error
 from .source_text import checked_text
 
 
@@ -61,11 +61,19 @@ def read_package(path: Path, config: PackageConfig) -> PackageFiles:
         if problem is not None:
             problems += [problem] if selected else []
             continue
-        text, found = checked_text(file.read_bytes(), name)
+        text, found = _read(file, name)
         problems += found if selected else []
         is_package = file.name == "__init__.py"
         modules.append(ModuleFile(name, file, is_package, None if text is None else as_sent(text), selected))
     return PackageFiles(root, package, tuple(modules), tuple(problems))
+
+
+def _read(file: Path, module: str) -> tuple[str | None, list[SourceProblem]]:
+    if file.is_file():
+        return checked_text(file.read_bytes(), module)
+    # A pipe would be read for ever.
+    message = f"{file.name} is no regular file, but a pipe, a device or a link that leads to none"
+    return None, [error("unreadable", message, "Delete it, or leave it out with `exclude`.", module=module)]
 
 
 def as_sent(text: str) -> str:

@@ -96,6 +96,48 @@ async def test_a_cluster_that_is_not_named_is_a_clear_error(no_settings, monkeyp
         await Cluster.connect(ClusterSettings(**settings))
 
 
+_ENTRY = {
+    "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "users": [{"name": "u", "user": {"token": "t"}}],
+    "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u"}}],
+    "current-context": "one",
+}
+
+
+def _with_authority(text: bytes) -> str:
+    cluster = {"server": "https://127.0.0.1:1", "certificate-authority-data": base64.b64encode(text).decode()}
+    return yaml.safe_dump({**_ENTRY, "clusters": [{"name": "c", "cluster": cluster}]})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("garbage: [", "cannot be read: while parsing a flow node .*; correct it, or name another file: --kubeconfig"),
+        ("", "is empty; correct it, or name another file"),
+        ("only words", "has not the form of a kubeconfig; correct it"),
+        (None, "cannot be read: .*Is a directory.*; correct it"),
+        (
+            yaml.safe_dump({**_ENTRY, "clusters": [{}]}),
+            "context 'one' of .* cannot be used: .*'name' key",
+        ),
+        (yaml.safe_dump({**_ENTRY, "users": 5}), "has not the form of a kubeconfig .*: see `kubectl config view`"),
+        (_with_authority(b"no certificate"), "certificates or key of context 'one' of .* cannot be used"),
+    ],
+    ids=["not YAML", "empty", "no mapping", "a folder", "an entry without name", "no list", "no certificate"],
+)
+@pytest.mark.parametrize("context", [None, "one"])
+async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, content, said, context):
+    path = tmp_path / "kubeconfig"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    with pytest.raises(NotConfigured, match=said) as caught:
+        await Cluster.connect(ClusterSettings(kubeconfig=str(path), context=context))
+    assert str(path) in caught.value.message
+    assert "\n" not in caught.value.message
+
+
 async def test_a_pod_uses_its_service_account(stack, no_settings, monkeypatch, tmp_path):
     config = yaml.safe_load(stack.kubeconfig.read_text())
     user = next(item["user"] for item in config["users"] if item["name"] == "developer")

@@ -67,8 +67,7 @@ class Replicas:
         return started
 
     async def _start(self, service: str) -> Replica:
-        pod, address = f"{service}-{next(self._number)}", next(_addresses)
-        uid = await self._create_pod(service, pod, address)
+        pod, address, uid = await self.create_pod(service, f"{service}-{next(self._number)}")
         agent = Agent(AgentSettings.from_env({}, **self.settings, pod=pod, pod_uid=uid))
         await agent.start()
         server = EmbeddedServer(
@@ -79,7 +78,9 @@ class Replicas:
             await asyncio.sleep(0.005)
         return Replica(service, pod, uid, address, agent, server, serving)
 
-    async def _create_pod(self, service: str, pod: str, address: str) -> str:
+    async def create_pod(self, service: str, pod: str) -> tuple[str, str, str]:
+        """Create a ready Pod object of the service; return its name, address and uid."""
+        address = next(_addresses)
         core = CoreV1Api(self.api)
         manifest = {
             "metadata": {"name": pod, "labels": {"app": service}},
@@ -97,7 +98,7 @@ class Replicas:
         await core.patch_namespaced_pod_status(
             pod, self.namespace, ready, _content_type="application/strategic-merge-patch+json"
         )
-        return created.metadata.uid
+        return pod, address, created.metadata.uid
 
     async def stop(self, replica: Replica, *, delete_pod: bool = True) -> None:
         """End a replica; with `delete_pod` False as a crash does: the Pod object still stands."""

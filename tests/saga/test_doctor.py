@@ -107,13 +107,15 @@ async def test_a_service_with_too_few_replicas(world: World) -> None:
 
 async def test_versions_show_custom_resources_that_differ(world: World) -> None:
     await world.update(library(1))
-    await edit(world, unit("EncoderTask", 7))
     await world.create_definition(unit("RankerTask", 1))
+    assert (await shell(world).run("versions", "--check")).code == 0, "one in no release is none that deviates"
+    await edit(world, unit("EncoderTask", 7))
     report = await world.client.versions()
     assert report.is_uniform()
     assert (report.drifted(), report.unmanaged()) == ([ENCODER], ["TaskDefinition/ranker-task"])
     assert len(report.replicas) == 5
-    ran = await shell(world).run("versions")
+    ran = await shell(world).run("versions", "--check")
+    assert ran.code == 15
     assert f"custom resources not what was released: {ENCODER}; see: taskroll doctor" in ran.out
     assert "custom resources in no release: TaskDefinition/ranker-task; see: taskroll doctor" in ran.out
     assert any(line.startswith(ENCODER) and " !" in line for line in ran.out.splitlines())

@@ -4,6 +4,7 @@ import pytest
 
 from taskroll.cluster.fence import read_fence
 from taskroll.cluster.releases import current_release, list_releases
+from taskroll.models.request import UpdateRequest
 from taskroll_agent.contracts import DefinitionContent
 
 from .sources import library, unit
@@ -48,6 +49,22 @@ async def test_first_update_of_a_cluster_that_has_these_definitions_already(worl
     assert view.status.outcome == "completed", view.status.message
     assert world.replicas.versions("EncoderTask") == {1}
     assert await world.definitions() == before
+
+
+async def test_deletion_of_what_is_not_there_is_a_warning(world: World) -> None:
+    await world.update(library(1))
+    absent, there = "TaskDefinition/writter-task", "TaskDefinition/writer-task"
+    request = UpdateRequest(
+        request_id="u-dry", namespace=world.namespace, requested_by="tester", delete=[absent, there]
+    )
+    dry = await world.client.offline_plan(request)
+    view = await world.update([], delete=[absent, there])
+    assert view.status.plan is not None
+    assert view.status.plan.delete == [change.definition for change in dry.changes] == [there]
+    for warnings in (dry.warnings, view.status.plan.warnings):
+        assert [warning for warning in warnings if "delete" in warning] == [
+            f"delete: there is no {absent}, neither live nor released: nothing is done about it; is the name right?"
+        ]
 
 
 async def test_definition_that_somebody_deleted_can_be_deleted(world: World) -> None:

@@ -1,6 +1,7 @@
 """Updates that are taken back: whatever fails, and wherever, all is as it was before."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from taskroll.cluster.fence import read_fence
 from taskroll.cluster.releases import list_releases, read_pointer
 from taskroll.models.decision import AbortInput, ResumeInput
 from taskroll_agent.contracts import DefinitionKey
+from tests.services.agent_process import agent_process
 
+from .replicas import PORT, Replica
 from .sources import BROKEN, composite, library, unit
 from .world import QUICK, World
 
@@ -124,6 +127,27 @@ async def test_source_that_does_not_import_changes_nothing(before: Before) -> No
     await before.assert_unchanged(view)
     assert "Absent" in view.status.message
     assert "patch" not in [step.name for step in view.status.steps]
+
+
+async def test_classes_that_end_the_process_end_one(before: Before, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = before.world
+    asked: list[str] = []
+    for replica in world.replicas.running:
+
+        async def prepare(_: object, replica: Replica = replica) -> None:
+            asked.append(replica.pod)
+
+        monkeypatch.setattr(replica.agent, "prepare", prepare)
+    pod, address, uid = await world.replicas.create_pod("gateway", "a-gateway")  # the first that the API server lists
+    names = {**world.replicas.settings, "pod": pod, "pod_uid": uid}
+    env = {**os.environ, **{f"TASKROLL_AGENT_{name.upper()}": str(value) for name, value in names.items()}}
+    async with agent_process(address, str(PORT), env=env) as process:
+        view = await world.update([unit("EncoderTask", 2, body="    import os\n    os._exit(9)\n")])
+        assert await process.wait() == 9
+    await before.assert_unchanged(view)
+    assert f"gateway/{pod} ({address}:{PORT}): process_ended: its process ended" in view.status.message
+    assert asked == []
+    assert [attempt for step, attempt in world.faults.runs if step == "prepare"][-1] == 1
 
 
 async def test_instance_that_stays_beyond_the_deadline(before: Before) -> None:

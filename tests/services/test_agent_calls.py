@@ -5,13 +5,14 @@ import gzip
 import json
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
 from taskroll.services.agent_calls import AgentCalls, CallLimits
-from taskroll.services.answers import Answered, Invalid, Refused, ReplicaAnswer, Unauthorised, Unreachable
+from taskroll.services.answers import Answered, Invalid, ProcessEnded, Refused, ReplicaAnswer, Unauthorised, Unreachable
 from taskroll.services.deadline import Deadline
 from taskroll.services.replica import Replica
 from taskroll_agent.contracts import (
@@ -204,6 +205,24 @@ async def test_a_lost_answer_is_asked_for_again(calls: AgentCalls, stand_in: Sta
     assert one.called("/prepare") == 2
 
 
+async def test_a_process_that_was_started_again_meanwhile_is_not_asked_again(
+    calls: AgentCalls, stand_in: Start
+) -> None:
+    one = await stand_in()
+
+    async def die_and_start(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        one.started_at = datetime.now(UTC)
+        request.transport.abort()
+        return web.Response()
+
+    one.handlers["/prepare"] = die_and_start
+    answer = await prepare(calls, one.address)
+    assert isinstance(answer, ProcessEnded)
+    assert "started again" in answer.reason
+    assert one.called("/prepare") == 1
+
+
 async def test_what_is_not_http_is_unreachable(calls: AgentCalls) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -229,7 +248,7 @@ async def test_a_slow_replica_costs_its_time_out_and_no_more(stand_in: Start) ->
     async with AgentCalls(CallLimits(call_timeout=0.05, attempts=1)) as calls:
         answer = await attest(calls, one)
     let_go.set()
-    assert answer == Unreachable("no answer within 0.05 s")
+    assert answer == Unreachable("no answer within 0.05 s", "lost")
 
 
 async def test_the_deadline_bounds_the_call_and_its_attempts(calls: AgentCalls, stand_in: Start) -> None:

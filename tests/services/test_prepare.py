@@ -47,9 +47,54 @@ async def test_every_replica_of_every_service_is_prepared(stand_in: Start, fleet
     assert progress == [(done, 5, "preparing") for done in range(6)]
 
 
+def hang_up(one: StandIn) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    return handler
+
+
+async def test_the_others_are_asked_once_the_first_has_prepared(stand_in: Start, fleet_of: Make) -> None:
+    """First is one of a required service; one that is out of reach is passed over."""
+    cache, dead, first, other = [await stand_in() for _ in range(4)]
+    dead.handlers["/prepare"] = always(503)
+    asked: list[str] = []
+
+    async def note(request: web.Request, one: StandIn) -> web.StreamResponse:
+        asked.append(one.address)
+        return one.contract_answer("/prepare", await request.json())
+
+    async def first_answers(request: web.Request) -> web.StreamResponse:
+        answer = await note(request, first)
+        assert (asked, dead.called("/prepare")) == ([first.address], 3)
+        return answer
+
+    first.handlers["/prepare"] = first_answers
+    for one in (cache, other):
+        one.handlers["/prepare"] = lambda request, one=one: note(request, one)
+    fleet = fleet_of(cache={"replicas": [cache], "required": False}, gateway=[dead, first], dispatcher=[other])
+    outcome = await prepare(fleet, "ns", REQUEST, Rounds(6))
+    assert {problem.endpoint for problem in outcome.unprepared} == {dead.address}
+    assert sorted(asked) == sorted([first.address, cache.address, other.address])
+
+
+async def test_while_the_first_hangs_up_nobody_else_is_asked(stand_in: Start, fleet_of: Make) -> None:
+    """Its process lives, so it is asked again; what it loads may still be the cause."""
+    one, other = await stand_in(), await stand_in()
+    one.handlers["/prepare"] = hang_up(one)
+    outcome = await prepare(fleet_of(gateway=[one], dispatcher=[other]), "ns", REQUEST, Rounds(8))
+    assert [problem.endpoint for problem in outcome.unprepared] == [one.address]
+    assert one.called("/prepare") > 3
+    assert other.calls == []
+
+
 async def test_what_several_replicas_report_is_one_problem(stand_in: Start, fleet_of: Make) -> None:
+    """Of the replicas that are asked after the first, which could."""
+    first = await stand_in()
     bad = [await stand_in(handlers=cannot(ENCODER)) for _ in range(7)] + [await stand_in(handlers=cannot(ENCODER, LLM))]
-    outcome = await prepare(fleet_of(gateway=[*bad, await stand_in()]), "ns", REQUEST, Deadline.after(10))
+    outcome = await prepare(fleet_of(gateway=[first, *bad]), "ns", REQUEST, Deadline.after(10))
     assert not outcome.is_prepared
     encoder, llm = outcome.problems
     assert (encoder.definition, encoder.error, encoder.replica_count, len(encoder.replicas)) == (
@@ -66,8 +111,8 @@ async def test_what_several_replicas_report_is_one_problem(stand_in: Start, flee
 
 async def test_it_ends_at_once_where_a_replica_cannot(stand_in: Start, fleet_of: Make) -> None:
     """The one that is out of reach is not waited for: the update fails anyway."""
-    one, dead = await stand_in(handlers=cannot(ENCODER)), await stand_in(handlers={"/prepare": always(503)})
-    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[one, dead]), "ns", REQUEST, Deadline.after(3600)), 60)
+    dead, one = await stand_in(handlers={"/prepare": always(503)}), await stand_in(handlers=cannot(ENCODER))
+    outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[dead, one]), "ns", REQUEST, Deadline.after(3600)), 60)
     assert [problem.definition for problem in outcome.problems] == ["TaskDefinition/encoder"]
     assert [problem.reason for problem in outcome.unprepared] == ["not_ready"]
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from taskroll_agent.contracts import (
 from taskroll_agent.memory_cluster import MemoryCluster, task_definition
 from taskroll_agent.settings import AgentSettings
 
+from .agent_process import agent_process
 from .rounds import Rounds
 from .stand_in import TOKEN
 
@@ -169,10 +172,38 @@ async def test_a_source_that_does_not_import_is_found_and_taken_away_again(
 
     assert not outcome.is_prepared
     encoder = next(problem for problem in outcome.problems if problem.definition == "TaskDefinition/encoder")
-    assert encoder.replica_count == 3
+    assert encoder.replica_count == 1, "the others are not asked"
     assert "no_such_module_anywhere" in encoder.message
     assert (await verify(fleet, "ns", expectation(releases.state.pointer), ten())).is_attested  # type: ignore[arg-type]
     assert (await abort_prepared(fleet, "ns", AbortRequest(request_id="update"), ten())).problem_count == 0
+
+
+async def test_classes_that_end_the_process_end_one(releases: MemoryCluster, fleet_of: Make) -> None:
+    """A native import that crashes, or one that takes all memory."""
+    deadly = "import os\n\nos._exit(9)\n\n\nclass Encoder:\n    pass\n"
+    request = to_version(releases, deadly)
+    held = json.dumps([sources(1), {"tasklib.encoder.Encoder": deadly}])
+    names = {"NAMESPACE": "ns", "KUBE_URL": "http://in-memory", "TOKEN": TOKEN}
+    env = {**os.environ, **{f"TASKROLL_AGENT_{name}": value for name, value in names.items()}}
+    hosts = ["127.0.3.1", "127.0.3.2", "127.0.3.3"]
+    with contextlib.ExitStack() as ports:
+        held_ports = [ports.enter_context(socket.create_server((host, 0))) for host in hosts]
+        addresses = [f"{host}:{one.getsockname()[1]}" for host, one in zip(hosts, held_ports, strict=True)]
+    async with contextlib.AsyncExitStack() as processes:
+        first, second, third = [
+            await processes.enter_async_context(agent_process(*address.split(":"), held, env=env))
+            for address in addresses
+        ]
+        fleet = fleet_of(gateway=addresses[:2], dispatcher=addresses[2:])
+        outcome = await asyncio.wait_for(prepare(fleet, "ns", request, Deadline.after(3600)), 60)
+        assert await first.wait() == 9
+        assert [(p.endpoint, p.reason, p.message) for p in outcome.unprepared] == [
+            (addresses[0], "process_ended", "its process ended while it loaded the new classes")
+        ]
+        assert not outcome.is_prepared
+        said = await attest_all(fleet, "ns", Rounds(1))
+        assert [isinstance(answer, Attestation) for _, answer in said.replicas] == [False, True, True]
+        assert (second.returncode, third.returncode) == (None, None)
 
 
 async def test_abort_drops_what_was_prepared(

@@ -58,7 +58,7 @@ class Place:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "starter.cli.main",
+            "starter.cli",
             *arguments,
             cwd=ROOT,
             env={name: value for name, value in {**self.environ, **environ}.items() if value is not None},

@@ -1,7 +1,7 @@
 """approve, reject, abort, resume, watch: what they say and how they end."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
@@ -122,6 +122,17 @@ async def test_what_comes_at_the_wrong_time(place: Place, package: Package) -> N
         assert "completed" in ran.err
 
 
+async def test_watch_says_when_each_step_was(place: Place, package: Package, client: TaskrollClient) -> None:
+    """Not when it looked: a log of a watch that began late tells the same times."""
+    await place.deployed(package(1), "done")
+    ran = await place.run("watch", "done")
+    steps = (await client.status("done")).status.steps
+    said = [line for line in ran.err.splitlines() if ": done after " in line]
+    assert [line.partition(": done")[0] for line in said] == [
+        f"{step.ended_at:%H:%M:%SZ} {step.name}" for step in steps
+    ]
+
+
 async def test_ctrl_c_leaves_the_update_and_says_how_to_come_back(
     place: Place, package: Package, client: TaskrollClient
 ) -> None:
@@ -136,6 +147,54 @@ async def test_ctrl_c_leaves_the_update_and_says_how_to_come_back(
     assert (await client.status("one")).execution == "running"
     await client.abort("one", AbortInput(by="tester"))
     await client.wait("one")
+
+
+async def test_ctrl_c_while_the_command_is_still_being_loaded(place: Place, package: Package) -> None:
+    process = await place.start("deploy", str(package(1)), PYTHONPROFILEIMPORTTIME="1")
+    await line_with(process.stderr, "click")
+    ran = await interrupt(process)
+    assert (ran.code, ran.out) == (130, "")
+    assert "interrupted; no update was sent" in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.fixture
+async def mute() -> AsyncGenerator[tuple[str, asyncio.Event]]:
+    """A server that takes connections and never says anything: its address, and the event of a connection."""
+    connected, over = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    yield "{}:{}".format(*server.sockets[0].getsockname()[:2]), connected
+    over.set()
+    server.close()
+
+
+async def test_ctrl_c_before_anything_is_sent(place: Place, tmp_path: Path, mute: tuple[str, asyncio.Event]) -> None:
+    address, connected = mute
+    kubeconfig = tmp_path / "mute.yaml"
+    kubeconfig.write_text(place.stack.kubeconfig.read_text().replace(place.stack.kube_url, f"http://{address}"))
+    process = await place.start("adopt", "--kubeconfig", str(kubeconfig))
+    await connected.wait()
+    ran = await interrupt(process)
+    assert (ran.code, ran.out) == (130, "")
+    assert "interrupted; no update was sent" in ran.err
+
+
+async def test_ctrl_c_while_the_request_is_being_sent(
+    place: Place, package: Package, mute: tuple[str, asyncio.Event]
+) -> None:
+    address, connected = mute
+    process = await place.start("deploy", str(package(1)), "--request-id", "one", "--temporal-address", address)
+    await connected.wait()
+    ran = await interrupt(process)
+    assert (ran.code, ran.out) == (130, "")
+    assert f"update one may have been started. See: taskroll status one --temporal-address {address}" in ran.err
+    assert "no update was sent" not in ran.err
 
 
 async def test_a_line_per_change_while_it_goes_on(place: Place, package: Package, client: TaskrollClient) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,13 @@ async def test_git_commit_and_changed_files_are_recorded(place: Place, package: 
     ]
     shown = await place.run("history")
     assert f"{commit[:12]}+ " in shown.out
+    status = (await place.run("status", "changed")).out
+    assert re.search(rf"^commit +{commit}\+$", status, re.MULTILINE)
+    assert re.search(r"^differs +probe_tasks/echo\.py$", status, re.MULTILINE), status
+    assert re.search(r"^changed +TaskDefinition/", status, re.MULTILINE)
+    clean = (await place.run("status", "clean")).out
+    assert re.search(rf"^commit +{commit}$", clean, re.MULTILINE)
+    assert "differs" not in clean
 
 
 async def test_time_out_has_a_code_of_its_own_and_leaves_the_update(

@@ -20,7 +20,7 @@ HELP_SECONDS = 0.3
 
 def taskroll(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "starter.cli.main", *arguments],
+        [sys.executable, "-m", "starter.cli", *arguments],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "100", **environ},
         capture_output=True,
@@ -44,7 +44,7 @@ def test_help_comes_at_once() -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     shown = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "starter.cli.main", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "starter.cli", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

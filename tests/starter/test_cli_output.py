@@ -27,7 +27,7 @@ async def on_terminal(place: Place, *arguments: str, **environ: str) -> tuple[in
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "starter.cli.main",
+        "starter.cli",
         *arguments,
         cwd=ROOT,
         env={**place.environ, "TERM": "xterm-256color", **environ},
@@ -97,7 +97,7 @@ async def test_json_is_one_document(place: Place, package: Package, arguments: l
 
 async def test_a_reader_that_has_enough_is_no_error(place: Place, package: Package) -> None:
     await place.deployed(package(1), "one")
-    command = f"{sys.executable} -m starter.cli.main status one -o json | head -c 1"
+    command = f"{sys.executable} -m starter.cli status one -o json | head -c 1"
     process = await asyncio.create_subprocess_shell(
         command, cwd=ROOT, env=place.environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -110,7 +110,7 @@ async def test_a_reader_that_went_away_is_no_error(place: Place, reader: list[st
     gone, writer = os.pipe()
     os.close(gone)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "starter.cli.main", *reader,
+        sys.executable, "-m", "starter.cli", *reader,
         cwd=ROOT, env=place.environ, stdout=writer, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     os.close(writer)
@@ -133,7 +133,7 @@ async def test_a_stdout_that_cannot_be_written(
     place: Place, command: str, redirection: str, code: int, said: str
 ) -> None:
     process = await asyncio.create_subprocess_shell(
-        f"exec {sys.executable} -m starter.cli.main {command} {redirection}",
+        f"exec {sys.executable} -m starter.cli {command} {redirection}",
         cwd=ROOT, env=place.environ, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, err = await process.communicate()

@@ -54,6 +54,16 @@ async def test_the_api_server_is_away(place: Place, package: Package, tmp_path: 
     assert "API server cannot be reached" in ran.err
 
 
+@pytest.mark.parametrize("content", ["garbage: [", ""])
+async def test_the_kubeconfig_cannot_be_used(place: Place, tmp_path: Path, content: str) -> None:
+    kubeconfig = tmp_path / "wrong.yaml"
+    kubeconfig.write_text(content)
+    ran = await place.run("list", "--kubeconfig", str(kubeconfig))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"error: kubeconfig {kubeconfig} ")
+    assert "--kubeconfig" in ran.err
+
+
 async def test_the_api_server_forbids_it(place: Place, package: Package) -> None:
     # The dev stack's user «developer» has rights in namespaces where they were granted, and in no other.
     ran = await place.run("deploy", str(package(1)), "-n", "default", "--context", "developer")

@@ -1,4 +1,5 @@
 import linecache
+import os
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,18 @@ def test_text_is_sent_as_cornserves_tool_sends_it(tmp_path: Path, data: bytes) -
     file = tmp_path / "a.py"
     file.write_bytes(data)
     assert as_sent(data.decode("utf-8")) == "".join(linecache.getlines(str(file)))
+
+
+def test_what_is_no_regular_file_is_named_and_not_read(make_package: MakePackage) -> None:
+    folder = make_package({"lib/a.py": TASK.format("A")}) / "lib"
+    os.mkfifo(folder / "pipe.py")
+    (folder / "dangling.py").symlink_to(folder / "nowhere.py")
+    (folder / "device.py").symlink_to("/dev/zero")
+    found = discover(folder)
+    assert {(problem.module, problem.code, problem.severity) for problem in found.problems} == {
+        (f"lib.{name}", "unreadable", "error") for name in ("pipe", "dangling", "device")
+    }
+    assert [(d.module, d.class_name) for d in found.definitions] == [("lib.a", "A")]
 
 
 def test_links_to_folders_are_not_followed(make_package: MakePackage) -> None:
