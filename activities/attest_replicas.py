@@ -69,5 +69,7 @@ def _version(replica: Replica, answer: Attestation | ReplicaProblem) -> ReplicaV
         content_digest=answer.content_digest,
         activated_at=answer.activated_at,
         generations=answer.generations,
+        former_leases=sum(one.leases for one in answer.standing if not one.current),
+        memory_bytes=answer.memory_bytes,
         problem=answer.problem,
     )

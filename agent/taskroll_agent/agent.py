@@ -1,14 +1,17 @@
 """The agent: keeps one process on the release that the pointer names, and answers the calls of an update."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any, Self
 
 from .assembly import Assembly, note_error
-from .attestation import Identity, live_content_digest, live_digests
+from .attestation import Identity, live_content_digest, live_digests, resident_memory
+from .census import take_census
 from .cluster import Cluster, KubeCluster
 from .contracts import (
     AbortAnswer,
@@ -16,6 +19,7 @@ from .contracts import (
     ActivateAnswer,
     ActivateRequest,
     Attestation,
+    Census,
     DefinitionKey,
     HoldAnswer,
     HoldRequest,
@@ -25,6 +29,7 @@ from .contracts import (
     ReleaseAnswer,
     ReleasePointer,
     ReleaseRequest,
+    StandingGeneration,
 )
 from .errors import AgentError, ClusterError, CorruptObject, FlipFailed, LoadFailed, NotInCluster, Refused
 from .follower import Follower
@@ -78,6 +83,7 @@ class Agent:
         """Request id → the latest prepare in flight for it."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
+        self._one_census = asyncio.Lock()
 
     async def start(self) -> None:
         """Load the release that the pointer names, then follow the pointer until `stop`.
@@ -209,7 +215,7 @@ class Agent:
 
     def attest(self, nonce: str | None = None, *, full: bool = False) -> Attestation:
         """Say what is live in this process; `full` lists each definition."""
-        active, pointer = self.registry.active, self._follower.pointer
+        active, pointer, standing = self.registry.active, self._follower.pointer, self.registry.generations()
         # Before the first release the platform runs what it found by itself.
         hosted = self._host.live_classes() if self._host is not None and active.epoch > 0 else None
         live = live_digests(active.generation, hosted)
@@ -224,11 +230,27 @@ class Agent:
             definitions=live if full else None,
             activated_at=active.activated_at,
             prepared=self._assembly.prepared.request_ids(),
-            generations=len(self.registry.generations()),
+            generations=len(standing),
+            standing=[StandingGeneration(**asdict(info)) for info in standing],
+            memory_bytes=resident_memory(),
             pointer_epoch=pointer.epoch if pointer is not None else None,
             problem=self.problem,
             nonce=nonce,
         )
+
+    async def census(self, *, collect: bool = False) -> Census:
+        """Say what of former generations is alive in this process, and who holds it. One at a time.
+
+        It takes up to `census.SECONDS` seconds in a thread, which shares the interpreter with the calls of the service.
+        `collect` has the garbage collector run first, so that nothing is counted which nobody holds any more: that
+        stops all threads for one full collection.
+        """
+        async with self._one_census:
+            if collect:
+                gc.collect()
+            prepared = [one.generation for one in self._assembly.prepared]
+            hosted = list(self._host.live_objects()) if self._host is not None else []
+            return await asyncio.to_thread(take_census, self.registry, prepared, hosted, process=self.identity.process)
 
     async def _base(self) -> dict[str, str]:
         """What an update builds on: the release that the pointer names now, read fresh; else what runs here."""

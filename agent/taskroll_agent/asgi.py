@@ -50,6 +50,7 @@ def agent_app(agent: Agent) -> Starlette:
             Route("/activate", calls.activate, methods=["POST"]),
             Route("/abort", calls.abort, methods=["POST"]),
             Route("/attestation", calls.attestation, methods=["GET"]),
+            Route("/census", calls.census, methods=["GET"]),
             Route("/healthz", calls.healthz, methods=["GET"]),
         ],
         middleware=[Middleware(_RequireToken, tokens=Tokens(agent.settings))],
@@ -107,6 +108,9 @@ class _Calls:
         if nonce is not None and len(nonce) > MAX_NONCE:
             raise ValueError(f"nonce: at most {MAX_NONCE} characters")
         return _json(self._agent.attest(nonce, full=request.query_params.get("detail") == "full"))
+
+    async def census(self, request: Request) -> Response:
+        return _json(await self._agent.census(collect=request.query_params.get("collect") == "true"))
 
     async def healthz(self, _request: Request) -> Response:
         ready, epoch = self._agent.ready, self._agent.registry.active.epoch

@@ -1,9 +1,11 @@
 """What a process can truthfully say about itself: read from the live class objects, not from what was asked for."""
 
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from .contracts import content_digest
@@ -43,6 +45,15 @@ def live_digests(generation: Generation, hosted: Mapping[str, type | None] | Non
 def live_content_digest(generation: Generation, live: dict[str, str]) -> str:
     """The digest over `live`; computed only where it differs from what was loaded, since replicas are asked often."""
     return generation.content_digest if live == generation.digests else content_digest(live)
+
+
+def resident_memory() -> int | None:
+    """Bytes of memory that this process occupies now; None where there is no ``/proc``."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _live_digest(generation: Generation, loaded: LoadedDefinition) -> str:

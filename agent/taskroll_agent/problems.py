@@ -53,6 +53,8 @@ def _what(error: BaseException) -> str:
         case ModuleNotFoundError():
             return f"no module named {name}"
         case ImportError():
+            if (error.msg or "").startswith("attempted relative import"):
+                return error.msg
             found = _CANNOT_IMPORT.match(error.msg or "")
             return f"cannot import {found[1]} from {found[2]}" if found else "the import failed"
         case NameError():

@@ -202,8 +202,11 @@ class Registry:
         """The generations that stand in memory, oldest first: current, prepared, leased, or not yet collected."""
         with self._lock:
             leases, current = dict(self._leases), self._active.generation
-        standing = sorted(self._standing, key=lambda generation: generation.number)
-        return [GenerationInfo(g.number, g.content_digest, g is current, leases.get(g, 0)) for g in standing]
+        return [GenerationInfo(g.number, g.content_digest, g is current, leases.get(g, 0)) for g in self.standing()]
+
+    def standing(self) -> list[Generation]:
+        """Those generations themselves. Whoever keeps the list keeps them in memory."""
+        return sorted(self._standing, key=lambda generation: generation.number)
 
     def home_of(self, cls: type[Any]) -> Generation | None:
         """The generation, of those that stand in memory, whose module has this class; None where no release has."""

@@ -19,6 +19,11 @@ class ReplicaVersion(BaseModel):
     """Key into `VersionReport.contents`."""
     activated_at: datetime | None = None
     generations: int | None = None
+    """Generations that stand in its memory."""
+    former_leases: int | None = None
+    """Calls in flight on generations that are not current any more."""
+    memory_bytes: int | None = None
+    """Resident memory of its process; None where the replica does not tell."""
     problem: str | None = None
     """Why it does not answer, or does not run the current release."""
 

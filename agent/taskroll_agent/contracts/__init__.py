@@ -20,8 +20,10 @@ from .calls import (
     Refusal,
     ReleaseAnswer,
     ReleaseRequest,
+    StandingGeneration,
 )
 from .canonical import canonical_json, sha256_digest
+from .census import Census, Holder, OldGeneration, OldObjects
 from .definition import (
     DIGEST_PATTERN,
     DefinitionContent,
@@ -49,13 +51,17 @@ __all__ = [
     "ActivateRequest",
     "Attestation",
     "CallInFlight",
+    "Census",
     "DefinitionContent",
     "DefinitionKey",
     "HoldAnswer",
     "HoldRequest",
+    "Holder",
     "ImportProblem",
     "Kind",
     "Metadata",
+    "OldGeneration",
+    "OldObjects",
     "PrepareAnswer",
     "PrepareRequest",
     "Refusal",
@@ -64,6 +70,7 @@ __all__ = [
     "ReleaseEntry",
     "ReleasePointer",
     "ReleaseRequest",
+    "StandingGeneration",
     "canonical_json",
     "content_digest",
     "release_name",

@@ -7,6 +7,7 @@
 ``POST /release``     `ReleaseRequest` → `ReleaseAnswer`       let the calls go on
 ``POST /abort``       `AbortRequest` → `AbortAnswer`           drop what was prepared for an update
 ``GET /attestation``  ``?nonce=…&detail=full`` → `Attestation` what is live in this process
+``GET /census``       ``?collect=true`` → `Census`             what of former generations is alive, and who holds it
 ====================  =======================================  ==========================================
 
 A call that the agent will not carry out is answered 409 with a `Refusal`; 401 without the token; 422 for a body that
@@ -130,6 +131,17 @@ class AbortAnswer(_Answer):
     """False where nothing was prepared for the update (any more)."""
 
 
+class StandingGeneration(_Answer):
+    """One generation that stands in memory."""
+
+    number: int
+    """Counts the generations of the process."""
+    content_digest: str
+    current: bool
+    leases: int
+    """Calls that hold it now."""
+
+
 class Attestation(_Answer):
     """What is live in a process, read from the class objects themselves."""
 
@@ -151,6 +163,10 @@ class Attestation(_Answer):
     """Request ids that have a generation prepared."""
     generations: int = 1
     """Generations that stand in memory, those still held by a lease among them."""
+    standing: list[StandingGeneration] = Field(default_factory=list[StandingGeneration])
+    """Those generations, oldest first."""
+    memory_bytes: int | None = None
+    """Resident memory of the process; None where the system does not tell (only Linux does)."""
     pointer_epoch: int | None = None
     """The newest epoch that the agent has seen on the release pointer; above `epoch` where it could not load it."""
     problem: str | None = None
