@@ -19,7 +19,7 @@ from .test_adapter import run_version, versions_in
 
 LIVE = QUICK.model_copy(update={"drain": "live"})
 
-RATE = 100
+RATE = 120
 """Invocations per second."""
 
 TIME_FLIPS = """
@@ -104,7 +104,7 @@ async def test_20_updates_under_load_fail_and_mix_no_call(cornserve_world: World
     assert load.failed == []
     assert mixed == []
     assert min(served.values()) > 100
-    assert len(load.latencies) / load.seconds > 0.9 * RATE
+    assert len(load.latencies) / load.seconds >= 100
 
 
 SCRIBE_APP = """
