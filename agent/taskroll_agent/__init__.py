@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .asgi import LeaseMiddleware, agent_app, standalone_app
+    from .asgi import GateMiddleware, LeaseMiddleware, agent_app, standalone_app
     from .contracts import API_PREFIX, DefinitionKey
     from .errors import (
         AgentError,
@@ -49,6 +49,7 @@ __all__ = [
     "DefinitionKey",
     "DefinitionNotFound",
     "Gate",
+    "GateMiddleware",
     "Generation",
     "Host",
     "LeaseMiddleware",
@@ -64,7 +65,7 @@ __all__ = [
 
 _HOMES = {
     "agent": ("Agent",),
-    "asgi": ("LeaseMiddleware", "agent_app", "standalone_app"),
+    "asgi": ("GateMiddleware", "LeaseMiddleware", "agent_app", "standalone_app"),
     "contracts": ("API_PREFIX", "DefinitionKey"),
     "errors": (
         "AgentError",

@@ -1,6 +1,7 @@
 """The agent's HTTP endpoints as a Starlette app, to mount at `API_PREFIX` in any ASGI app."""
 
 import logging
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -9,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .agent import Agent
 from .contracts import (
@@ -21,7 +22,8 @@ from .contracts import (
     Refusal,
     ReleaseRequest,
 )
-from .errors import ClusterError, Refused
+from .errors import CallCancelled, ClusterError, Refused
+from .gate import Gate
 from .registry import Registry
 from .tokens import Tokens
 
@@ -82,6 +84,49 @@ class LeaseMiddleware:
             return
         with self.registry.lease():
             await self.app(scope, receive, send)
+
+
+class GateMiddleware:
+    """Each HTTP request is a call at the gate, to the last byte of its answer; add it outside of `LeaseMiddleware`.
+
+    `classes` says which task classes a request may use, by its ASGI scope: none means any, and None that it is not
+    gated, such as a health probe or a stream without an end. The agent's own endpoints never are: they end the hold.
+    WebSockets are not either, since they last; there each message is a call (`Gate.call`).
+
+    A request that an update cancels is answered 503, where its answer has not begun.
+    """
+
+    def __init__(
+        self, app: ASGIApp, gate: Gate, classes: Callable[[Scope], Iterable[str] | None] = lambda _: ()
+    ) -> None:
+        self.app = app
+        self.gate = gate
+        self.classes = classes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        classes = None if scope["type"] != "http" or _is_agents(scope) else self.classes(scope)
+        if classes is None:
+            await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with self.gate.call(classes):
+                await self.app(scope, receive, noted)
+        except CallCancelled as error:
+            if begun:
+                raise
+            await _unavailable_answer(error)(scope, receive, send)
+
+
+def _is_agents(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")).startswith(f"{API_PREFIX}/")
 
 
 class _Calls:
@@ -159,6 +204,10 @@ def _json(model: BaseModel, status: int = 200) -> Response:
 
 
 async def _unavailable(_request: Request, error: Exception) -> Response:
+    return _unavailable_answer(error)
+
+
+def _unavailable_answer(error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status_code=503, headers={"Retry-After": "1"})
 
 
