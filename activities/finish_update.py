@@ -57,6 +57,7 @@ class FinishUpdate:
                 "epoch",
                 "replicas",
                 "mixed_version_window_ms",
+                "longest_pause_ms",
                 "restored_byte_for_byte",
                 "ended_at",
             }

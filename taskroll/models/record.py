@@ -47,6 +47,7 @@ class UpdateRecord(BaseModel):
     epoch: int | None = None
     replicas: int | None = None
     mixed_version_window_ms: float | None = None
+    longest_pause_ms: float | None = None
     restored_byte_for_byte: bool | None = None
     apps: list[StoppedApp] = Field(default_factory=list[StoppedApp])
     started_at: datetime
@@ -59,4 +60,6 @@ class UpdateRecord(BaseModel):
 
     def digest(self) -> str:
         """``sha256:…`` over the whole record."""
-        return sha256_digest(self.model_dump(mode="json"))
+        # The field came later: where it is absent, records that were sealed before keep the digest they are chained by.
+        absent = {"longest_pause_ms"} if self.longest_pause_ms is None else None
+        return sha256_digest(self.model_dump(mode="json", exclude=absent))

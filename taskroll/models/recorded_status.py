@@ -21,6 +21,7 @@ def status_of_record(record: UpdateRecord) -> UpdateStatus:
         epoch=record.epoch,
         replicas=record.replicas,
         mixed_version_window_ms=record.mixed_version_window_ms,
+        longest_pause_ms=record.longest_pause_ms,
         restored_byte_for_byte=record.restored_byte_for_byte,
         apps=record.apps,
         started_at=record.started_at,

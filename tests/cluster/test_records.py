@@ -23,6 +23,7 @@ from taskroll.cluster.resources import CONFIG_MAP, TASK_UPDATE
 from taskroll.models.errors import TamperedState, UnknownUpdate
 from taskroll.models.record import RecordedChange, UpdateRecord
 from taskroll.models.status import Decision, Step
+from taskroll_agent.contracts import sha256_digest
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 DIGESTS = ["sha256:" + digit * 64 for digit in "012345"]
@@ -62,6 +63,7 @@ def _full(lab, request_id: str = "u-1", **changed: Any) -> UpdateRecord:
         "epoch": 6,
         "replicas": 8,
         "mixed_version_window_ms": 12.5,
+        "longest_pause_ms": 41.5,
         "restored_byte_for_byte": True,
         "ended_at": NOW + timedelta(seconds=7, microseconds=1),
         "steps": [
@@ -94,6 +96,14 @@ async def test_every_field_comes_back_and_so_does_the_digest(lab):
     assert stored == sealed == record
     assert stored.digest() == record.digest()
     assert (await lab.object(TASK_UPDATE, "u-1")).status["digest"] == record.digest()
+
+
+async def test_a_record_without_calls_held_has_the_digest_of_before_there_was_the_field(lab):
+    record = _full(lab, longest_pause_ms=None)
+    former = record.model_dump(mode="json")
+    del former["longest_pause_ms"]
+    assert record.digest() == sha256_digest(former)
+    assert record.model_copy(update={"longest_pause_ms": 0.0}).digest() != record.digest()
 
 
 async def test_kubectl_lists_who_what_when_why_from_which_commit_and_how_it_ended(lab):

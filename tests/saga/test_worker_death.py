@@ -15,6 +15,7 @@ from taskroll.cluster.documents import list_documents
 from taskroll.cluster.records import list_records
 from taskroll.cluster.releases import list_releases
 from taskroll.devstack import StackInfo
+from taskroll.models.policy import UpdatePolicy
 from taskroll_agent.contracts import revision_name
 
 from .replicas import TOKEN
@@ -23,6 +24,9 @@ from .test_side_by_side import PATIENT
 from .world import TOKEN_VARIABLE, World, create_world
 
 STEPS = ["plan", "fence", "check", "stage", "prepare", "patch", "commit", "invalidate", "verify", "finish"]
+STEPS_OF_LIVE = ["hold-calls", "commit", "release-calls"]
+"""Those at which calls are held, with ``drain: live``."""
+CASES = [*(("wait", step) for step in STEPS), *(("live", step) for step in STEPS_OF_LIVE)]
 
 
 async def start_process(world: World, step: str, moment: str, marker: Path, **more: str) -> asyncio.subprocess.Process:
@@ -62,16 +66,18 @@ class Aftermath:
     definitions: set[str]
     versions: set[int | None]
     prepared: list[list[str]]
+    holding: list[list[str]]
     records: list[tuple[str | None, bool]]
 
 
-async def run_with_death(stack: StackInfo, step: str, moment: str, folder: Path) -> Aftermath:
-    marker = folder / f"{step}-{moment}"
+async def run_with_death(stack: StackInfo, drain: str, step: str, moment: str, folder: Path) -> Aftermath:
+    marker = folder / f"{drain}-{step}-{moment}"
+    policy = UpdatePolicy.model_validate(PATIENT.model_dump() | {"drain": drain})
     async with create_world(stack, TOKEN_VARIABLE) as world:
         await world.replicas.start("gateway", 2)
         await world.replicas.start("dispatcher", 1)
         first = await start_process(world, step, moment, marker)
-        request_id = await world.submit(library(1), request_id="the-update", policy=PATIENT)
+        request_id = await world.submit(library(1), request_id="the-update", policy=policy)
         died = await first.wait() == -signal.SIGKILL
         second = await start_process(world, step, moment, marker)
         try:
@@ -90,6 +96,7 @@ async def run_with_death(stack: StackInfo, step: str, moment: str, folder: Path)
             definitions=set(await world.definitions()),
             versions=world.replicas.versions("EncoderTask"),
             prepared=[replica.agent.attest(None, full=False).prepared for replica in world.replicas.running],
+            holding=[replica.agent.gate.holding for replica in world.replicas.running],
             records=[(stored.record.outcome, stored.sealed) for stored in await list_records(cluster, namespace)],
         )
 
@@ -97,19 +104,21 @@ async def run_with_death(stack: StackInfo, step: str, moment: str, folder: Path)
 @pytest.fixture(scope="module")
 async def aftermaths(
     installed_stack: StackInfo, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[dict[tuple[str, str], asyncio.Task[Aftermath]]]:
+) -> AsyncGenerator[dict[tuple[str, str, str], asyncio.Task[Aftermath]]]:
     """All deaths, a few at a time: each of them mostly waits for the server's time-outs."""
     folder = tmp_path_factory.mktemp("deaths")
     at_once = asyncio.Semaphore(5)
 
-    async def one(step: str, moment: str) -> Aftermath:
+    async def one(drain: str, step: str, moment: str) -> Aftermath:
         async with at_once:
-            return await run_with_death(installed_stack, step, moment, folder)
+            return await run_with_death(installed_stack, drain, step, moment, folder)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(TOKEN_VARIABLE, TOKEN)
         tasks = {
-            (step, moment): asyncio.create_task(one(step, moment)) for step in STEPS for moment in ("before", "after")
+            (drain, step, moment): asyncio.create_task(one(drain, step, moment))
+            for drain, step in CASES
+            for moment in ("before", "after")
         }
         yield tasks
         for task in tasks.values():
@@ -118,11 +127,11 @@ async def aftermaths(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("drain", "step"), CASES)
 async def test_another_worker_finishes_the_update_and_each_effect_is_there_once(
-    aftermaths: dict[tuple[str, str], asyncio.Task[Aftermath]], step: str, moment: str
+    aftermaths: dict[tuple[str, str, str], asyncio.Task[Aftermath]], drain: str, step: str, moment: str
 ) -> None:
-    aftermath = await aftermaths[step, moment]
+    aftermath = await aftermaths[drain, step, moment]
     assert aftermath == Aftermath(
         died=True,
         outcome="completed",
@@ -133,5 +142,6 @@ async def test_another_worker_finishes_the_update_and_each_effect_is_there_once(
         definitions={str(content.key) for content in library(1)},
         versions={1},
         prepared=[[], [], []],
+        holding=[[], [], []],
         records=[("completed", True)],
     )
