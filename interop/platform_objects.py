@@ -27,7 +27,7 @@ class PlatformObjects:
 
     async def ensure_node(self, gpus: int) -> None:
         """One node for all fleets of a stack: each takes all GPUs that it sees. Also its sign of life."""
-        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": datetime.now(UTC).isoformat()}
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": _now()}
         status: Any = {"capacity": {"nvidia.com/gpu": str(gpus)}, "conditions": [ready]}
         with _already_there():
             await self._core.create_node(_named(NODE))
@@ -77,7 +77,7 @@ class PlatformObjects:
             "phase": "Running",
             "podIP": address,
             "podIPs": [{"ip": address}],
-            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": _now()}],
             "containerStatuses": [container | {"state": state}] if restarts else [],
         }
         await self._core.patch_namespaced_pod_status(
@@ -117,6 +117,10 @@ class PlatformObjects:
         """Those of a resource manager before: with no kubelet they would stay, and the next start needs their names."""
         found: Any = await self._core.list_namespaced_pod(self._namespace, label_selector="app=sidecar")
         await asyncio.gather(*(self.delete_pod(pod.metadata.name) for pod in found.items))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _named(name: str) -> Any:

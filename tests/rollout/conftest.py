@@ -1,7 +1,6 @@
 """A stack whose controllers make pods of Deployments, and a world with two stock services on it."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from tests.saga.replicas import PORT, TOKEN
 from tests.saga.sources import library
 from tests.saga.world import TOKEN_VARIABLE, World, agent_settings, create_world
 
-from .deployments import Deployments
+from .deployments import Deployments, next_second
 from .pod_runner import PodRunner
 
 STOCK = ("dispatcher", "gateway")
@@ -67,17 +66,12 @@ class StockWorld:
         return [pod.versions.get("EncoderTask") for pod in self.runner.pods.values() if pod.app in names]
 
     async def start_on_version_1(self) -> None:
-        """Two stock services of two pods each that serve version 1, for a second at least.
-
-        Kubernetes counts in whole seconds: of what happens within one, taskroll cannot tell what came first.
-        """
+        """Two stock services of two pods each that serve version 1, for a second at least."""
         for content in library(1):
             await self.world.create_definition(content)
         await asyncio.gather(*(self.deployments.create(name, 2) for name in STOCK))
         assert await self.versions(*STOCK) == [1] * 4
-        second = int(time.time())
-        while int(time.time()) == second:
-            await asyncio.sleep(0.05)
+        await next_second()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Deployments as somebody with kubectl makes and watches them."""
 
 import asyncio
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes.aio.client import ApiClient, AppsV1Api
@@ -57,6 +59,15 @@ class Deployments:
         )
         await self.rolled_out(name)
 
+    async def restart(self, name: str) -> None:
+        """What `kubectl rollout restart` does; wait until the new pods serve."""
+        annotations = {"kubectl.kubernetes.io/restartedAt": datetime.now(UTC).isoformat()}
+        change = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        await self._apps.patch_namespaced_deployment(
+            name, self.namespace, change, _content_type="application/merge-patch+json"
+        )
+        await self.rolled_out(name)
+
     async def generation(self, name: str) -> int:
         """Counts the writes of its spec."""
         return (await self._apps.read_namespaced_deployment(name, self.namespace)).metadata.generation
@@ -65,3 +76,13 @@ class Deployments:
         """The annotation of the pod template."""
         found = await self._apps.read_namespaced_deployment(name, self.namespace)
         return (found.spec.template.metadata.annotations or {}).get("taskroll.dev/restarted-for")
+
+
+async def next_second() -> None:
+    """Wait until the clock's second is another one.
+
+    Kubernetes counts in whole seconds: of what happens within one, taskroll cannot tell what came first.
+    """
+    second = int(time.time())
+    while int(time.time()) == second:
+        await asyncio.sleep(0.05)
