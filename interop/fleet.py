@@ -27,6 +27,13 @@ from .service import START_TIMEOUT, Service, ServiceFailed
 
 GATEWAY, RESOURCE_MANAGER, DISPATCHER, STAND_IN = "gateway", "resource-manager", "task-dispatcher", "stand-in"
 
+_PORTS = {
+    STAND_IN: (HTTP_PORT, GRPC_PORT),
+    DISPATCHER: (HTTP_PORT, GRPC_PORT),
+    RESOURCE_MANAGER: (GRPC_PORT,),
+    GATEWAY: (HTTP_PORT,),
+}
+
 Environment = Callable[[Service], Mapping[str, str]]
 
 
@@ -81,20 +88,18 @@ class Fleet:
         self._environment = environment
         self._block = free_block()
         self._exits = AsyncExitStack()
-        both = (HTTP_PORT, GRPC_PORT)
         self.services = {
             service.name: service
             for service in (
-                self._service(STAND_IN, STAND_IN, 100, both),
-                *(self._service(f"{DISPATCHER}-{n}", DISPATCHER, 10 + n, both) for n in range(dispatchers)),
-                self._service(RESOURCE_MANAGER, RESOURCE_MANAGER, 2, (GRPC_PORT,)),
-                self._service(GATEWAY, GATEWAY, 1, (HTTP_PORT,)),
+                self._service(STAND_IN, STAND_IN, 100),
+                *(self._service(f"{DISPATCHER}-{n}", DISPATCHER, 10 + n) for n in range(dispatchers)),
+                self._service(RESOURCE_MANAGER, RESOURCE_MANAGER, 2),
+                self._service(GATEWAY, GATEWAY, 1),
             )
         }
-        self.gateway_url = f"http://{self[GATEWAY].address}:{HTTP_PORT}"
 
-    def _service(self, name: str, role: str, number: int, ports: tuple[int, ...]) -> Service:
-        return Service(name, role, f"{self._block}{number}", ports, self._folder / name)
+    def _service(self, name: str, role: str, number: int) -> Service:
+        return Service(name, role, f"{self._block}{number}", _PORTS[role], self._folder / name)
 
     def __getitem__(self, name: str) -> Service:
         return self.services[name]
@@ -118,6 +123,14 @@ class Fleet:
         await self._exits.aclose()
 
     async def _start_all(self) -> None:
+        await self._connect()
+        await self._use_gateway(self[GATEWAY])
+        await self._write_dispatcher_endpoints()
+        # The resource manager waits for the sidecars, and nothing else for anything.
+        await asyncio.gather(*(self.start(name) for name in self.services))
+
+    async def _connect(self) -> None:
+        """All that the services need around them; arrange that it is taken away again."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._token, self._authority = self._credentials()
         api = await kube_config.new_client_from_config(  # pyright: ignore[reportUnknownMemberType]
@@ -126,21 +139,23 @@ class Fleet:
         self._exits.push_async_callback(api.close)
         self._objects = PlatformObjects(api, self.namespace)
         self.administrator = Administrator(api, self.namespace)
-        timeout = httpx.Timeout(60.0)
-        self.gateway = Gateway(await self._client(self.gateway_url, timeout))
-        self.executor = Executor(await self._client(f"http://{self[STAND_IN].address}:{HTTP_PORT}", timeout))
+        self.executor = Executor(await self._client(f"http://{self[STAND_IN].address}:{HTTP_PORT}"))
         await self._objects.ensure_namespace()
         await self._objects.ensure_node(self._gpus)
-        outside = [self._outside(service) for service in self.stock if service.role == DISPATCHER]
-        await self._objects.create_dispatcher_endpoints(outside)
         self._exits.push_async_callback(self._remove_objects)
         self._exits.push_async_callback(self.kill_all)
-        # The resource manager waits for the sidecars, and nothing else for anything.
-        await asyncio.gather(*(self.start(name) for name in self.services))
 
-    async def _client(self, url: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    async def _use_gateway(self, service: Service) -> None:
+        self.gateway_url = f"http://{service.address}:{HTTP_PORT}"
+        self.gateway = Gateway(await self._client(self.gateway_url))
+
+    async def _write_dispatcher_endpoints(self) -> None:
+        outside = [self._outside(service) for service in self.stock if service.role == DISPATCHER]
+        await self._objects.write_dispatcher_endpoints(outside)
+
+    async def _client(self, url: str) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=None)
-        client = httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False)
+        client = httpx.AsyncClient(base_url=url, timeout=60.0, limits=limits, trust_env=False)
         return await self._exits.enter_async_context(client)
 
     def _outside(self, service: Service) -> str:
@@ -161,7 +176,7 @@ class Fleet:
         more = self._environment(service) if self._environment else None
         await service.start(self._launch(service), more or {}, within)
         if service.pod:
-            await self._objects.mark_ready(service.pod, True, service.address)
+            await self._objects.mark_ready(service.pod, True, service.address, service.restarts)
         return service
 
     async def kill(self, name: str) -> None:
@@ -230,7 +245,6 @@ class Fleet:
 
     def _launch(self, service: Service) -> dict[str, Any]:
         kube = urlsplit(self._stack.kube_url)
-        dispatchers = [found.address for found in self.services.values() if found.role == DISPATCHER]
         return {
             "role": service.role,
             "address": service.address,
@@ -240,10 +254,17 @@ class Fleet:
             "kube_port": kube.port,
             "token_file": str(self._token),
             "authority_file": str(self._authority),
-            "names": {DISPATCHER: dispatchers, RESOURCE_MANAGER: [self[RESOURCE_MANAGER].address]},
+            "names": self._names(),
             "stand_in": self[STAND_IN].address,
             "address_map": (OUTSIDE, self._block),
             "gpus": self._gpus,
+        }
+
+    def _names(self) -> dict[str, list[str]]:
+        """Addresses behind the names of Kubernetes Services."""
+        return {
+            role: [service.address for service in self.stock if service.role == role]
+            for role in (DISPATCHER, RESOURCE_MANAGER)
         }
 
     def _credentials(self) -> tuple[Path, Path]:

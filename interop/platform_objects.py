@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes.aio.client import ApiClient, ApiException, CoreV1Api
 
 from .addresses import GRPC_PORT, HTTP_PORT
 
+CONTAINER = "service"
 NODE = "gpu-node"
 DISPATCHERS = "task-dispatcher-headless"
 _STRATEGIC = "application/strategic-merge-patch+json"
@@ -24,11 +26,9 @@ class PlatformObjects:
         self._namespace = namespace
 
     async def ensure_node(self, gpus: int) -> None:
-        """One node for all fleets of a stack: each takes all GPUs that it sees."""
-        status: Any = {
-            "capacity": {"nvidia.com/gpu": str(gpus)},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        }
+        """One node for all fleets of a stack: each takes all GPUs that it sees. Also its sign of life."""
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": _now()}
+        status: Any = {"capacity": {"nvidia.com/gpu": str(gpus)}, "conditions": [ready]}
         with _already_there():
             await self._core.create_node(_named(NODE))
         await self._core.patch_node_status(NODE, {"status": status}, _content_type=_STRATEGIC)
@@ -37,8 +37,11 @@ class PlatformObjects:
         with _already_there():
             await self._core.create_namespace(_named(self._namespace))
 
-    async def create_dispatcher_endpoints(self, addresses: list[str]) -> None:
-        """What the resource manager reads, once, at its start."""
+    async def write_dispatcher_endpoints(self, addresses: list[str]) -> None:
+        """What the resource manager reads, once, at its start.
+
+        Written over and not made anew: a controller manager clears away after a deletion, at any time.
+        """
         body: Any = {
             "metadata": {"name": DISPATCHERS},
             "subsets": [
@@ -48,8 +51,9 @@ class PlatformObjects:
                 }
             ],
         }
-        await self.delete_dispatcher_endpoints()
-        await self._core.create_namespaced_endpoints(self._namespace, body)
+        with _already_there():
+            await self._core.create_namespaced_endpoints(self._namespace, body)
+        await self._core.replace_namespaced_endpoints(DISPATCHERS, self._namespace, body)
 
     async def delete_dispatcher_endpoints(self) -> None:
         with suppress(ApiException):
@@ -59,23 +63,45 @@ class PlatformObjects:
         """A pod that runs and is not ready yet. Returns its uid."""
         body: Any = {
             "metadata": {"name": name, "labels": labels},
-            "spec": {"containers": [{"name": "service", "image": "example/service"}]},
+            "spec": {"containers": [{"name": CONTAINER, "image": "example/service"}]},
         }
         created: Any = await self._core.create_namespaced_pod(self._namespace, body)
         await self.mark_ready(name, False, address)
         return str(created.metadata.uid)
 
-    async def mark_ready(self, name: str, ready: bool, address: str) -> None:
-        """Say as a kubelet does whether the pod's container serves."""
+    async def mark_ready(self, name: str, ready: bool, address: str, restarts: int = 0) -> None:
+        """Say as a kubelet does whether the pod's container serves, and how often it was started again."""
+        state: Any = {"running": {}, "waiting": None} if ready else {"waiting": {"reason": "CrashLoopBackOff"}}
+        container = {"name": CONTAINER, "image": "none", "imageID": "none", "ready": ready, "restartCount": restarts}
         status: Any = {
             "phase": "Running",
             "podIP": address,
             "podIPs": [{"ip": address}],
-            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": _now()}],
+            "containerStatuses": [container | {"state": state}] if restarts else [],
         }
         await self._core.patch_namespaced_pod_status(
             name, self._namespace, {"status": status}, _content_type=_STRATEGIC
         )
+
+    async def pods_of(self, *apps: str) -> list[Any]:
+        """Pods with one of these values of the label `app`."""
+        found: Any = await self._core.list_namespaced_pod(self._namespace, label_selector=f"app in ({','.join(apps)})")
+        return found.items
+
+    async def bind_pod(self, name: str) -> bool:
+        """Put a pod on the node, as a scheduler does: a deletion then waits for whoever runs it.
+
+        Returns whether the pod was still there.
+        """
+        body: Any = {"metadata": {"name": name}, "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}
+        # The client cannot read what is answered, a Status.
+        answer = await self._core.create_namespaced_pod_binding_without_preload_content(name, self._namespace, body)
+        answer.release()
+        if answer.status == 404:
+            return False
+        answer.raise_for_status()
+        return True
 
     async def is_ready(self, name: str) -> bool:
         """Whether the pod's condition says so."""
@@ -91,6 +117,10 @@ class PlatformObjects:
         """Those of a resource manager before: with no kubelet they would stay, and the next start needs their names."""
         found: Any = await self._core.list_namespaced_pod(self._namespace, label_selector="app=sidecar")
         await asyncio.gather(*(self.delete_pod(pod.metadata.name) for pod in found.items))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _named(name: str) -> Any:

@@ -40,6 +40,7 @@ class Service:
         folder: Its own.
         pod: Name of the Pod object that stands for it.
         pod_uid: Of that object.
+        restarts: How often it was started again in that pod, where its fleet counts it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Service:
     folder: Path
     pod: str = ""
     pod_uid: str = ""
+    restarts: int = 0
     _process: asyncio.subprocess.Process | None = field(default=None, repr=False)
 
     @property
@@ -128,6 +130,11 @@ class Service:
     def log_tail(self, lines: int = 30) -> str:
         """Its last lines."""
         return "\n".join(self.log_text().splitlines()[-lines:])
+
+    async def ended(self) -> None:
+        """Wait until the process has ended, if one runs."""
+        if self._process is not None:
+            await self._process.wait()
 
     async def kill(self) -> None:
         """SIGKILL, and wait until the process is gone. One that does not run is no error."""

@@ -13,10 +13,11 @@ from interop.environment import LOGS
 from interop.fleet import Fleet
 from taskroll.devstack import StackInfo
 from tests.conftest import installed_stack, pytest_configure, stack
+from tests.rollout.conftest import controlled, controlled_stack
 from tests.saga.replicas import TOKEN
 from tests.saga.world import TOKEN_VARIABLE, World, create_world
 
-__all__ = ["installed_stack", "pytest_configure", "stack"]
+__all__ = ["controlled", "controlled_stack", "installed_stack", "pytest_configure", "stack"]
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """A stack whose controllers make pods of Deployments, and a world with two stock services on it."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 import pytest
-from kubernetes.aio.client import AppsV1Api
 
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.kubeconfig import ClusterSettings
@@ -17,6 +15,7 @@ from tests.saga.replicas import PORT, TOKEN
 from tests.saga.sources import library
 from tests.saga.world import TOKEN_VARIABLE, World, agent_settings, create_world
 
+from .deployments import Deployments, next_second
 from .pod_runner import PodRunner
 
 STOCK = ("dispatcher", "gateway")
@@ -50,53 +49,11 @@ class StockWorld:
     runner: PodRunner
 
     @property
-    def deployments(self) -> AppsV1Api:
-        return AppsV1Api(self.world.api)
+    def deployments(self) -> Deployments:
+        return Deployments(self.world.api, self.world.namespace)
 
     def use(self, services: str) -> None:
         self.world.connections.fleet.config = parse_services(services, "services of the tests")
-
-    async def deploy(self, name: str, replicas: int) -> None:
-        """Make a Deployment, and wait until its pods serve."""
-        container = {"name": "stock", "image": "none"}
-        await self.deployments.create_namespaced_deployment(
-            self.world.namespace,
-            {
-                "metadata": {"name": name},
-                "spec": {
-                    "replicas": replicas,
-                    "selector": {"matchLabels": {"app": name}},
-                    "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}},
-                },
-            },
-        )
-        await self.rolled_out(name)
-
-    async def rolled_out(self, name: str) -> None:
-        while True:
-            found = await self.deployments.read_namespaced_deployment(name, self.world.namespace)
-            status = found.status
-            if status.observed_generation == found.metadata.generation and (
-                status.updated_replicas == status.available_replicas == status.replicas == found.spec.replicas
-            ):
-                return
-
-    async def scale(self, name: str, replicas: int) -> None:
-        """Change how many pods are wanted, and wait until they serve."""
-        change = {"spec": {"replicas": replicas}}
-        await self.deployments.patch_namespaced_deployment_scale(
-            name, self.world.namespace, change, _content_type="application/merge-patch+json"
-        )
-        await self.rolled_out(name)
-
-    async def generation(self, name: str) -> int:
-        """Counts the writes of its spec."""
-        return (await self.deployments.read_namespaced_deployment(name, self.world.namespace)).metadata.generation
-
-    async def restarted_for(self, name: str) -> str | None:
-        """The annotation of the pod template."""
-        found = await self.deployments.read_namespaced_deployment(name, self.world.namespace)
-        return (found.spec.template.metadata.annotations or {}).get("taskroll.dev/restarted-for")
 
     async def pods(self, *names: str) -> set[str]:
         """Names of the pods of these services."""
@@ -109,17 +66,12 @@ class StockWorld:
         return [pod.versions.get("EncoderTask") for pod in self.runner.pods.values() if pod.app in names]
 
     async def start_on_version_1(self) -> None:
-        """Two stock services of two pods each that serve version 1, for a second at least.
-
-        Kubernetes counts in whole seconds: of what happens within one, taskroll cannot tell what came first.
-        """
+        """Two stock services of two pods each that serve version 1, for a second at least."""
         for content in library(1):
             await self.world.create_definition(content)
-        await asyncio.gather(self.deploy("dispatcher", 2), self.deploy("gateway", 2))
+        await asyncio.gather(*(self.deployments.create(name, 2) for name in STOCK))
         assert await self.versions(*STOCK) == [1] * 4
-        second = int(time.time())
-        while int(time.time()) == second:
-            await asyncio.sleep(0.05)
+        await next_second()
 
 
 @pytest.fixture(scope="session")
@@ -150,4 +102,4 @@ async def stock(controlled: StackInfo, monkeypatch: pytest.MonkeyPatch) -> Async
             stock.use(SERVICES)
             yield stock
             for name in STOCK:
-                await stock.deployments.delete_namespaced_deployment(name, world.namespace)
+                await stock.deployments.delete(name)

@@ -23,7 +23,7 @@ async def test_an_update_ends_with_all_pods_on_the_new_version(stock: StockWorld
     assert (view.status.outcome, view.status.replicas) == ("completed", 4)
     assert await stock.versions(*STOCK) == [2] * 4
     assert not before & await stock.pods(*STOCK)
-    assert await stock.restarted_for("gateway") == "to-two/1"
+    assert await stock.deployments.restarted_for("gateway") == "to-two/1"
     assert view.status.mixed_version_window_ms is None
     assert view.status.plan is not None
     gateway = next(service for service in view.status.plan.services if service.name == "gateway")
@@ -49,8 +49,8 @@ async def test_a_version_that_crashes_at_start_is_taken_back(stock: StockWorld) 
     assert await stock.versions(*STOCK) == [1] * 4
     assert not dispatchers & await stock.pods("dispatcher"), "each pod was made anew, from the restored definitions"
     assert await stock.pods("gateway") == gateways, "of a later order: never restarted, so not on the way back either"
-    assert await stock.restarted_for("dispatcher") == "broken/2"
-    assert await stock.restarted_for("gateway") is None
+    assert await stock.deployments.restarted_for("dispatcher") == "broken/2"
+    assert await stock.deployments.restarted_for("gateway") is None
 
 
 async def test_an_update_that_fails_before_it_is_committed_replaces_only_pods_that_came_meanwhile(
@@ -63,7 +63,7 @@ async def test_an_update_that_fails_before_it_is_committed_replaces_only_pods_th
     hold = stock.world.faults.hold("commit")
     request_id = await stock.world.submit(library(2), request_id="half-way")
     await hold.reached.wait()
-    await stock.scale("dispatcher", 3)
+    await stock.deployments.scale("dispatcher", 3)
     assert sorted(await stock.versions("dispatcher"), key=str) == [1, 1, 2]
     await stock.world.handle(request_id).cancel()
 
@@ -72,7 +72,7 @@ async def test_an_update_that_fails_before_it_is_committed_replaces_only_pods_th
     assert view.status.outcome == "rolled_back"
     assert await stock.versions(*STOCK) == [1] * 5
     assert await stock.pods("gateway") == gateways
-    assert await stock.restarted_for("dispatcher") == "half-way/1"
+    assert await stock.deployments.restarted_for("dispatcher") == "half-way/1"
 
 
 async def test_a_worker_that_is_killed_in_the_middle_of_a_rollout(stock: StockWorld, tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ async def test_a_worker_that_is_killed_in_the_middle_of_a_rollout(stock: StockWo
     stock.runner.may_start.clear()
     first = await start_process(stock.world, "none", "before", tmp_path / "no", services=SERVICES)
     request_id = await stock.world.submit(library(2), request_id="orphan", policy=PATIENT)
-    while await stock.restarted_for("dispatcher") is None:
+    while await stock.deployments.restarted_for("dispatcher") is None:
         await asyncio.sleep(0.05)
-    generation = await stock.generation("dispatcher")
+    generation = await stock.deployments.generation("dispatcher")
     first.kill()
     await first.wait()
     second = await start_process(stock.world, "none", "before", tmp_path / "no", services=SERVICES)
@@ -96,7 +96,7 @@ async def test_a_worker_that_is_killed_in_the_middle_of_a_rollout(stock: StockWo
 
     assert view.status.outcome == "completed"
     assert await stock.versions(*STOCK) == [2] * 4
-    assert await stock.generation("dispatcher") == generation, "its spec was written once"
+    assert await stock.deployments.generation("dispatcher") == generation, "its spec was written once"
 
 
 async def test_agents_and_stock_services_in_one_update(stock: StockWorld) -> None:
@@ -129,4 +129,4 @@ async def test_agents_and_stock_services_go_back_together(stock: StockWorld) -> 
     assert view.status.restored_byte_for_byte
     assert await stock.versions(*STOCK) == [2] * 4
     assert stock.world.replicas.versions("EncoderTask") == {2}
-    assert await stock.restarted_for("gateway") == "back/3"
+    assert await stock.deployments.restarted_for("gateway") == "back/3"
