@@ -34,6 +34,11 @@ async def serve(launch: Launch) -> None:
         async def Shutdown(self, request: Any, context: Any) -> Any:
             return task_manager_pb2.ShutdownResponse(status=common_pb2.Status.STATUS_OK)
 
+        async def SyncTaskRegistry(self, request: Any, context: Any) -> Any:
+            # Versions after 0.1.0 ask for it, and only their stubs have the message.
+            messages: Any = common_pb2
+            return messages.SyncTaskRegistryResponse(status=common_pb2.Status.STATUS_OK)
+
         async def Healthcheck(self, request: Any, context: Any) -> Any:
             return task_manager_pb2.HealthcheckResponse(status=common_pb2.Status.STATUS_OK)
 
