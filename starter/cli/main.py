@@ -11,6 +11,7 @@ from starter.cli.approve import approve
 from starter.cli.command import with_target
 from starter.cli.deploy import deploy
 from starter.cli.dev import app as dev
+from starter.cli.diff import diff
 from starter.cli.doctor import doctor
 from starter.cli.exit_codes import ExitCode
 from starter.cli.history import history
@@ -66,6 +67,7 @@ app.command(rich_help_panel=_LOOK)(versions)
 app.command(rich_help_panel=_LOOK)(doctor)
 app.command("list", rich_help_panel=_LOOK)(list_updates)
 app.command(rich_help_panel=_LOOK)(history)
+app.command(rich_help_panel=_DECIDE)(diff)
 app.command(rich_help_panel=_DECIDE)(approve)
 app.command(rich_help_panel=_DECIDE)(reject)
 app.command(rich_help_panel=_DECIDE)(abort)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from starter.client import TaskrollClient
 from starter.submission import Submission
+from starter.update_diff import UpdateDiff
 from starter.update_list import MAX_LIMIT, UpdatePage
 from starter.update_view import UpdateView
 from starter.validation import validated
@@ -92,6 +93,15 @@ async def list_updates(
 async def get_update(client: Client, request_id: UpdateId) -> UpdateView:
     """Status and timeline of an update, also after its workflow's history is gone."""
     return await client.status(request_id)
+
+
+async def get_diff(
+    client: Client,
+    request_id: UpdateId,
+    full: Annotated[bool, Query(description="Whole diffs; by default the first 2,000 lines of each module's.")] = False,
+) -> UpdateDiff:
+    """What an update changes: its plan, and a unified diff of each module. To look at before `approve`."""
+    return await client.diff(request_id, full=full)
 
 
 async def approve(

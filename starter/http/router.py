@@ -47,6 +47,7 @@ def create_router(
     add("POST", "/task-updates", handlers.create_update, 202, start)
     add("GET", "/task-updates", handlers.list_updates, 200, ask)
     add("GET", "/task-updates/{request_id}", handlers.get_update, 200, problem_responses(404, 422))
+    add("GET", "/task-updates/{request_id}/diff", handlers.get_diff, 200, problem_responses(404, 409, 422))
     add("POST", "/task-updates/{request_id}/approve", handlers.approve, 200, tell)
     add("POST", "/task-updates/{request_id}/reject", handlers.reject, 200, tell)
     add("POST", "/task-updates/{request_id}/abort", handlers.abort, 202, tell)

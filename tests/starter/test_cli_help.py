@@ -11,7 +11,20 @@ import pytest
 from .place import ROOT
 
 # `dev` has tests of its own.
-COMMANDS = ("deploy", "rollback", "adopt", "prune", "status", "watch", "versions", "doctor", "list", "history", "serve")
+COMMANDS = (
+    "deploy",
+    "rollback",
+    "adopt",
+    "prune",
+    "status",
+    "watch",
+    "diff",
+    "versions",
+    "doctor",
+    "list",
+    "history",
+    "serve",
+)
 DECISIONS = ("approve", "reject", "abort", "resume")
 HEAVY = ("temporalio", "kubernetes", "griffe", "pydantic", "fastapi", "yaml")
 HELP_SECONDS = 0.3
