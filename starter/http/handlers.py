@@ -57,7 +57,7 @@ async def create_update(
 ) -> SubmissionAnswer:
     """Start an update; the same request again is the same update. See `Location` for its status."""
     requested_by = _requester(body.requested_by, by)
-    wish = validated("body", lambda: body.request(client.settings.namespace, key, requested_by))
+    wish = validated("body", lambda: body.request(client.settings.namespace, key, requested_by), at="body")
     return _submitted(request, response, await client.submit(wish))
 
 
@@ -181,4 +181,4 @@ def _requester(said: Identity | None, header: str | None) -> str:
         return said
     if header is None:
         return ANONYMOUS
-    return validated("header X-Requested-By", lambda: _IDENTITY.validate_python(header))
+    return validated("header X-Requested-By", lambda: _IDENTITY.validate_python(header), at="header.X-Requested-By")
