@@ -7,6 +7,8 @@ from pydantic import BeforeValidator, StringConstraints, TypeAdapter
 from starlette.requests import Request
 
 from starter.client import TaskrollClient
+from starter.package_request import DeployOptions
+from starter.retention import Pruned
 from starter.submission import Submission
 from starter.update_diff import UpdateDiff
 from starter.update_list import MAX_LIMIT, UpdatePage
@@ -16,8 +18,8 @@ from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, Re
 from taskroll.models.names import REQUEST_ID_PATTERN, Identity
 from taskroll.models.status import Decision
 
-from .answers import Noted, ReleaseList, SubmissionAnswer
-from .bodies import DecisionBody, ReleaseBody, RollbackBody, UpdateBody, WordBody
+from .answers import DiagnosisAnswer, Noted, ReleaseList, SubmissionAnswer
+from .bodies import AdoptionBody, DecisionBody, PruneBody, ReleaseBody, RollbackBody, UpdateBody, WordBody
 from .guarded_route import client_of
 
 ANONYMOUS = "http"
@@ -79,6 +81,22 @@ async def create_rollback(
         policy=body.policy,
     )
     return _submitted(request, response, submission)
+
+
+async def create_adoption(
+    request: Request,
+    response: Response,
+    client: Client,
+    key: IdempotencyKey,
+    body: AdoptionBody,
+    by: RequestedBy = None,
+) -> SubmissionAnswer:
+    """Take definitions into the release as they are live. An update too, that writes no custom resource."""
+    options = DeployOptions(
+        request_id=key, requested_by=_requester(body.requested_by, by), reason=body.reason, policy=body.policy
+    )
+    wish = await client.adoption_request(body.definitions, options)
+    return _submitted(request, response, await client.submit(wish))
 
 
 async def list_updates(
@@ -154,6 +172,18 @@ async def list_releases(
 ) -> ReleaseList:
     """Releases, newest first: who put them in place, why, from which commit, and how that ended."""
     return ReleaseList(releases=await client.history(limit))
+
+
+async def examine(client: Client) -> DiagnosisAnswer:
+    """Look at everything that an update relies on; change nothing. The commands are meant for a shell at its place."""
+    namespace = client.settings.namespace
+    found = await client.examine(lambda command: f"taskroll {command} -n {namespace}")
+    return DiagnosisAnswer(namespace=found.namespace, findings=found.findings, is_healthy=found.is_healthy)
+
+
+async def prune(client: Client, body: PruneBody) -> Pruned:
+    """Delete stored sources and plans that no kept release, no custom resource and no open update needs."""
+    return await client.prune(body.keep, older_than=body.older_than, dry_run=body.dry_run)
 
 
 def _submitted(request: Request, response: Response, submission: Submission) -> SubmissionAnswer:

@@ -54,5 +54,8 @@ def create_router(
     add("POST", "/task-updates/{request_id}/resume", handlers.resume, 202, tell)
     add("POST", "/task-updates/{request_id}/release-fence", handlers.release_fence, 202, tell)
     add("POST", "/rollbacks", handlers.create_rollback, 202, start)
+    add("POST", "/adoptions", handlers.create_adoption, 202, start)
     add("GET", "/releases", handlers.list_releases, 200, ask)
+    add("GET", "/doctor", handlers.examine, 200, {})
+    add("POST", "/prune", handlers.prune, 200, problem_responses(413, 422))
     return router
