@@ -3,7 +3,6 @@
 Each process of the service writes beside it, in ``<address>.running``, what it runs: the digest of its content.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,10 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from taskroll.services.answers import Answered, Unreachable, Unverified
 from taskroll.services.configuration import ServiceConfig
-from taskroll.services.deadline import Deadline
 from taskroll.services.reach import Reach
-from taskroll.services.replica import Replica
-from taskroll.services.strategy import Answers, OnDone, Traits, same_for_all
+from taskroll.services.strategy import Traits
+from taskroll.services.targets import Answers, Targets
 from taskroll_agent.contracts import (
     AbortAnswer,
     AbortRequest,
@@ -46,61 +44,26 @@ class FlagFileStrategy:
     def __init__(self, reach: Reach) -> None:
         del reach  # the API server, and the HTTP session of this worker
 
-    async def prepare(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: PrepareRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[PrepareAnswer]:
-        del service, request, deadline
-        return same_for_all(replicas, Unverified("these processes load nothing before the commit"), on_done)
+    async def prepare(self, targets: Targets, request: PrepareRequest) -> Answers[PrepareAnswer]:
+        return targets.all(Unverified("these processes load nothing before the commit"))
 
-    async def invalidate(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: ActivateRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[ActivateAnswer]:
-        del deadline
-        (_folder(service) / "wanted").write_text(request.model_dump_json())
+    async def invalidate(self, targets: Targets, request: ActivateRequest) -> Answers[ActivateAnswer]:
+        (_folder(targets.service) / "wanted").write_text(request.model_dump_json())
         told = ActivateAnswer(epoch=request.epoch, content_digest=request.content_digest, already_active=False)
-        return same_for_all(replicas, Answered(told), on_done)
+        return targets.all(Answered(told))
 
-    async def abort(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: AbortRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[AbortAnswer]:
-        del service, request, deadline
-        return same_for_all(replicas, Answered(AbortAnswer(dropped=False)), on_done)
+    async def abort(self, targets: Targets, request: AbortRequest) -> Answers[AbortAnswer]:
+        return targets.all(Answered(AbortAnswer(dropped=False)))
 
-    async def attest(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-        *,
-        full: bool = False,
-        once: bool = False,
-    ) -> Answers[Attestation]:
-        del deadline, full, once
+    async def attest(self, targets: Targets, *, full: bool = False, once: bool = False) -> Answers[Attestation]:
         answers: Answers[Attestation] = []
-        for replica in replicas:
-            running = _folder(service) / f"{replica.pod}.running"
+        for replica in targets.replicas:
+            running = _folder(targets.service) / f"{replica.pod}.running"
             if running.exists():
-                answers.append((replica, Answered(Attestation.model_validate_json(running.read_text()))))
+                answer = Answered(Attestation.model_validate_json(running.read_text()))
             else:
-                answers.append((replica, Unreachable(f"{running} is not there")))
-            if on_done is not None:
-                on_done(*answers[-1])
+                answer = Unreachable(f"{running} is not there")
+            answers.append(targets.one(replica, answer))
         return answers
 
 

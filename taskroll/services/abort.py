@@ -48,8 +48,9 @@ async def abort_prepared(
     answers = await across_services(
         fleet,
         replicas,
-        lambda strategy, service, some: strategy.abort(service, some, request, deadline, tally.count),
+        lambda strategy, targets: strategy.abort(targets, request),
         deadline,
+        tally.count,
     )
     problems = [problem_of(replica, answer) for replica, answer in answers if not isinstance(answer, Answered)]
     return AbortOutcome(

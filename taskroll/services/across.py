@@ -1,16 +1,16 @@
 """Make one call to replicas of several services side by side, each service by its own strategy."""
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from .configuration import ServiceConfig
 from .deadline import Deadline
 from .fleet import Fleet
 from .replica import Replica
 from .settle import settle_all
-from .strategy import Answers, Strategy
+from .strategy import Strategy
+from .targets import Answers, OnDone, Targets
 
 T = TypeVar("T")
 
@@ -32,8 +32,9 @@ class ServiceCount(BaseModel):
 async def across_services(
     fleet: Fleet,
     replicas: Iterable[Replica],
-    call: Callable[[Strategy, ServiceConfig, Sequence[Replica]], Coroutine[Any, Any, Answers[T]]],
+    call: Callable[[Strategy, Targets], Coroutine[Any, Any, Answers[T]]],
     deadline: Deadline,
+    on_done: OnDone | None = None,
 ) -> Answers[T]:
     """Make the call to these replicas, all services side by side; return the answers, service by service."""
     by_service: dict[str, list[Replica]] = {}
@@ -42,7 +43,7 @@ async def across_services(
     parts: list[Coroutine[Any, Any, Answers[T]]] = []
     for name, some in by_service.items():
         service = fleet.config.service(name)
-        parts.append(call(fleet.strategy(service), service, some))
+        parts.append(call(fleet.strategy(service), Targets(service, some, deadline, on_done)))
     return [answer for answers in await settle_all(parts, deadline) for answer in answers]
 
 

@@ -1,6 +1,5 @@
 """The strategy ``agent``: the service's processes have `taskroll_agent`, which does the work when told over HTTP."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import SecretStr
@@ -16,11 +15,9 @@ from taskroll_agent.contracts import (
 )
 
 from .configuration import InvalidConfiguration, ServiceConfig
-from .deadline import Deadline
 from .reach import Reach
-from .replica import Replica
-from .settle import for_each
-from .strategy import Answers, OnDone, Traits
+from .strategy import Traits
+from .targets import Answers, Targets
 
 
 class AgentStrategy:
@@ -36,57 +33,25 @@ class AgentStrategy:
     def __init__(self, reach: Reach) -> None:
         self._calls = reach.calls
 
-    async def prepare(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: PrepareRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[PrepareAnswer]:
+    async def prepare(self, targets: Targets, request: PrepareRequest) -> Answers[PrepareAnswer]:
         """``POST /prepare`` to each."""
-        token = agent_token(service)
-        return await for_each(replicas, lambda r, d: self._calls.prepare(r, token, request, d), deadline, on_done)
+        token = agent_token(targets.service)
+        return await targets.each(lambda r, d: self._calls.prepare(r, token, request, d))
 
-    async def invalidate(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: ActivateRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[ActivateAnswer]:
+    async def invalidate(self, targets: Targets, request: ActivateRequest) -> Answers[ActivateAnswer]:
         """``POST /activate`` to each."""
-        token = agent_token(service)
-        return await for_each(replicas, lambda r, d: self._calls.activate(r, token, request, d), deadline, on_done)
+        token = agent_token(targets.service)
+        return await targets.each(lambda r, d: self._calls.activate(r, token, request, d))
 
-    async def abort(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: AbortRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[AbortAnswer]:
+    async def abort(self, targets: Targets, request: AbortRequest) -> Answers[AbortAnswer]:
         """``POST /abort`` to each."""
-        token = agent_token(service)
-        return await for_each(replicas, lambda r, d: self._calls.abort(r, token, request, d), deadline, on_done)
+        token = agent_token(targets.service)
+        return await targets.each(lambda r, d: self._calls.abort(r, token, request, d))
 
-    async def attest(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-        *,
-        full: bool = False,
-        once: bool = False,
-    ) -> Answers[Attestation]:
+    async def attest(self, targets: Targets, *, full: bool = False, once: bool = False) -> Answers[Attestation]:
         """``GET /attestation`` from each, with a nonce of its own each."""
-        token = agent_token(service)
-        return await for_each(
-            replicas, lambda r, d: self._calls.attest(r, token, d, full=full, once=once), deadline, on_done
-        )
+        token = agent_token(targets.service)
+        return await targets.each(lambda r, d: self._calls.attest(r, token, d, full=full, once=once))
 
 
 def agent_token(service: ServiceConfig) -> SecretStr:

@@ -44,8 +44,9 @@ async def attest_all(
     answers = await across_services(
         fleet,
         replicas,
-        lambda strategy, service, some: strategy.attest(service, some, deadline, tally.count),
+        lambda strategy, targets: strategy.attest(targets),
         deadline,
+        tally.count,
     )
     said: list[tuple[Replica, Attestation | ReplicaProblem]] = []
     attested: list[tuple[Replica, Attestation]] = []

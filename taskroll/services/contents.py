@@ -36,7 +36,7 @@ class Contents:
             answers = await across_services(
                 fleet,
                 asked,
-                lambda strategy, service, some: strategy.attest(service, some, deadline, full=True),
+                lambda strategy, targets: strategy.attest(targets, full=True),
                 deadline,
             )
             for _, answer in answers:

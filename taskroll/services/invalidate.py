@@ -87,8 +87,9 @@ async def invalidate(
         answers = await across_services(
             fleet,
             [replica for name in names for replica in listed[name]],
-            lambda strategy, service, some: strategy.invalidate(service, some, request, deadline, tally.count),
+            lambda strategy, targets: strategy.invalidate(targets, request),
             deadline,
+            tally.count,
         )
         for replica, answer in answers:
             judged = _judge(replica, answer, request)

@@ -24,7 +24,7 @@ from .prepared_replicas import PreparedReplicas, process_of
 from .progress import OnProgress, Tally, silent
 from .replica import Replica, ReplicaProblem
 from .replicas import list_replicas, shortfalls
-from .strategy import Answers, OnDone
+from .targets import Answers, OnDone
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
@@ -121,8 +121,9 @@ async def prepare(
             fresh = await across_services(
                 fleet,
                 some,
-                lambda strategy, service, its: strategy.prepare(service, its, request, deadline, count),
+                lambda strategy, targets: strategy.prepare(targets, request),
                 deadline,
+                count,
             )
             answers += fresh
             last.update((key_of(replica), answer) for replica, answer in fresh)

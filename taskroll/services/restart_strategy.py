@@ -1,7 +1,6 @@
 """The strategy ``restart``: the service reads the custom resources when it starts, so its Deployment is restarted."""
 
 import time
-from collections.abc import Sequence
 from typing import ClassVar
 
 from taskroll.cluster.deployments import Deployment, find_deployment, restart_deployment
@@ -23,7 +22,8 @@ from .discovery import discover
 from .pod_release import PodReleases
 from .reach import Reach
 from .replica import Replica
-from .strategy import Answers, OnDone, Traits, same_for_all
+from .strategy import Traits
+from .targets import Answers, Targets
 
 _POLL = 0.5
 """Seconds between two looks at a rollout."""
@@ -45,17 +45,9 @@ class RestartStrategy:
     def __init__(self, reach: Reach) -> None:
         self._cluster = reach.cluster
 
-    async def prepare(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: PrepareRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[PrepareAnswer]:
+    async def prepare(self, targets: Targets, request: PrepareRequest) -> Answers[PrepareAnswer]:
         """See that a rollout could begin and end: none is under way, and the API server would take the restart."""
-        del deadline
-        namespace = replicas[0].namespace
+        service, namespace = targets.service, targets.namespace
         deployment = await find_deployment(self._cluster, namespace, _name(service))
         answer: Failure
         if deployment is None:
@@ -70,22 +62,15 @@ class RestartStrategy:
                 )
             except Conflict as error:
                 answer = RollingOut(error.message)
-        return same_for_all(replicas, answer, on_done)
+        return targets.all(answer)
 
-    async def invalidate(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: ActivateRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[ActivateAnswer]:
+    async def invalidate(self, targets: Targets, request: ActivateRequest) -> Answers[ActivateAnswer]:
         """Restart the Deployment, unless that was done or every pod runs the release anyway; wait for the rollout."""
-        failure = await self._roll_out(service, replicas[0].namespace, request, deadline)
+        failure = await self._roll_out(targets.service, targets.namespace, request, targets.deadline)
         done = Answered(
             ActivateAnswer(epoch=request.epoch, content_digest=request.content_digest, already_active=False)
         )
-        return same_for_all(replicas, failure or done, on_done)
+        return targets.all(failure or done)
 
     async def _roll_out(
         self, service: ServiceConfig, namespace: str, request: ActivateRequest, deadline: Deadline
@@ -133,38 +118,14 @@ class RestartStrategy:
                 found.append(f"{replica.pod} is not ready" + (f" ({replica.waiting})" if replica.waiting else ""))
         return found
 
-    async def abort(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: AbortRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[AbortAnswer]:
+    async def abort(self, targets: Targets, request: AbortRequest) -> Answers[AbortAnswer]:
         """Nothing was prepared, so nothing is dropped."""
-        del service, request, deadline
-        return same_for_all(replicas, Answered(AbortAnswer(dropped=False)), on_done)
+        return targets.all(Answered(AbortAnswer(dropped=False)))
 
-    async def attest(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-        *,
-        full: bool = False,
-        once: bool = False,
-    ) -> Answers[Attestation]:
+    async def attest(self, targets: Targets, *, full: bool = False, once: bool = False) -> Answers[Attestation]:
         """Say of each pod, without asking it, which release it must have read when it started."""
-        del service, deadline, once
-        releases = PodReleases(self._cluster, replicas[0].namespace)
-        answers: Answers[Attestation] = []
-        for replica in replicas:
-            answer = await _told_from_age(releases, replica, full=full)
-            answers.append((replica, answer))
-            if on_done is not None:
-                on_done(replica, answer)
-        return answers
+        releases = PodReleases(self._cluster, targets.namespace)
+        return [targets.one(each, await _told_from_age(releases, each, full=full)) for each in targets.replicas]
 
 
 async def _told_from_age(releases: PodReleases, replica: Replica, *, full: bool) -> ReplicaAnswer[Attestation]:

@@ -1,8 +1,8 @@
 """What a strategy does: bring the replicas of one service to a release, and find out what they run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 from pydantic import BaseModel
 
@@ -16,25 +16,8 @@ from taskroll_agent.contracts import (
     PrepareRequest,
 )
 
-from .answers import ReplicaAnswer
-from .configuration import ServiceConfig
-from .deadline import Deadline
 from .reach import Reach
-from .replica import Replica
-
-T = TypeVar("T")
-
-Answers = list[tuple[Replica, ReplicaAnswer[T]]]
-OnDone = Callable[[object, object], None]
-"""Told (replica, answer) as each one comes."""
-
-
-def same_for_all(replicas: Sequence[Replica], answer: ReplicaAnswer[T], on_done: OnDone | None) -> Answers[T]:
-    """The same answer for each: for what concerns the service as a whole."""
-    if on_done is not None:
-        for replica in replicas:
-            on_done(replica, answer)
-    return [(replica, answer) for replica in replicas]
+from .targets import Answers, Targets
 
 
 @dataclass(frozen=True)
@@ -71,21 +54,14 @@ class Strategy(Protocol):
     cannot be read (`InvalidConfiguration`), the API server out of reach, cancellation. When cancelled, a strategy
     waits for what it had started and then raises: see `settle.settle_all`.
 
-    A method is called with replicas of one service, at least one. Services without any are not asked.
+    A method is called with the replicas of one service (`Targets`). Services without any are not asked.
     """
 
     traits: ClassVar[Traits]
 
     def __init__(self, reach: Reach) -> None: ...
 
-    async def prepare(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: PrepareRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[PrepareAnswer]:
+    async def prepare(self, targets: Targets, request: PrepareRequest) -> Answers[PrepareAnswer]:
         """Have each replica load the new definitions without serving them.
 
         `Answered` counts as loaded, `Unverified` as one that cannot be looked at before; `Unreachable` and `RollingOut`
@@ -93,45 +69,19 @@ class Strategy(Protocol):
         """
         ...
 
-    async def invalidate(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: ActivateRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[ActivateAnswer]:
+    async def invalidate(self, targets: Targets, request: ActivateRequest) -> Answers[ActivateAnswer]:
         """Make the release current in each replica."""
         ...
 
-    async def abort(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: AbortRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[AbortAnswer]:
+    async def abort(self, targets: Targets, request: AbortRequest) -> Answers[AbortAnswer]:
         """Drop what each replica prepared for the update."""
         ...
 
-    async def attest(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-        *,
-        full: bool = False,
-        once: bool = False,
-    ) -> Answers[Attestation]:
+    async def attest(self, targets: Targets, *, full: bool = False, once: bool = False) -> Answers[Attestation]:
         """Find out what is live in each replica.
 
         Args:
-            service: The service.
-            replicas: Of the service.
-            deadline: By when.
-            on_done: Told each answer as it comes.
+            targets: The replicas.
             full: Whether each definition's digest is named too.
             once: Whether to leave another try to the caller, who asks in rounds.
         """

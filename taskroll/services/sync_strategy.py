@@ -7,7 +7,6 @@ the resources; a service that cannot replace a class it has imported says it all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -29,8 +28,8 @@ from .configuration import ServiceConfig
 from .deadline import Deadline
 from .reach import Reach
 from .replica import Replica
-from .settle import for_each
-from .strategy import Answers, OnDone, Traits, same_for_all
+from .strategy import Traits
+from .targets import Answers, Targets
 
 _OK = 1
 
@@ -52,60 +51,27 @@ class SyncStrategy:
     def __init__(self, reach: Reach) -> None:
         del reach
 
-    async def prepare(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: PrepareRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[PrepareAnswer]:
+    async def prepare(self, targets: Targets, request: PrepareRequest) -> Answers[PrepareAnswer]:
         """Nothing to call."""
-        del service, request, deadline
-        return same_for_all(replicas, Unverified("its service loads nothing before the commit"), on_done)
+        return targets.all(Unverified("its service loads nothing before the commit"))
 
-    async def invalidate(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: ActivateRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[ActivateAnswer]:
+    async def invalidate(self, targets: Targets, request: ActivateRequest) -> Answers[ActivateAnswer]:
         """Call each replica, once."""
 
         async def one(replica: Replica, deadline: Deadline) -> ReplicaAnswer[ActivateAnswer]:
-            failure = await _sync(service, replica, deadline)
+            failure = await _sync(targets.service, replica, deadline)
             told = ActivateAnswer(epoch=request.epoch, content_digest=request.content_digest, already_active=False)
             return failure or Answered(told)
 
-        return await for_each(replicas, one, deadline, on_done)
+        return await targets.each(one)
 
-    async def abort(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: AbortRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[AbortAnswer]:
+    async def abort(self, targets: Targets, request: AbortRequest) -> Answers[AbortAnswer]:
         """Nothing was prepared, so nothing is dropped."""
-        del service, request, deadline
-        return same_for_all(replicas, Answered(AbortAnswer(dropped=False)), on_done)
+        return targets.all(Answered(AbortAnswer(dropped=False)))
 
-    async def attest(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-        *,
-        full: bool = False,
-        once: bool = False,
-    ) -> Answers[Attestation]:
+    async def attest(self, targets: Targets, *, full: bool = False, once: bool = False) -> Answers[Attestation]:
         """The platform has no call that would tell."""
-        del service, deadline, full, once
-        return same_for_all(replicas, Unverified("strategy sync cannot find out what a replica runs"), on_done)
+        return targets.all(Unverified("strategy sync cannot find out what a replica runs"))
 
 
 async def _sync(service: ServiceConfig, replica: Replica, deadline: Deadline) -> Failure | None:

@@ -132,7 +132,7 @@ async def _round(
     answers = await across_services(
         fleet,
         todo,
-        lambda strategy, service, some: strategy.attest(service, some, deadline, once=True),
+        lambda strategy, targets: strategy.attest(targets, once=True),
         deadline,
     )
     said = [(replica, answer.value) for replica, answer in answers if isinstance(answer, Answered)]

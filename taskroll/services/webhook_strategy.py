@@ -5,7 +5,6 @@
 
 import json
 import secrets
-from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel
@@ -27,9 +26,9 @@ from .configuration import InvalidConfiguration, ServiceConfig
 from .deadline import Deadline
 from .reach import Reach
 from .replica import Replica
-from .settle import for_each
-from .strategy import Answers, OnDone, Traits
+from .strategy import Traits
 from .strategy_options import WebhookOptions
+from .targets import Answers, Targets
 from .webhook_signature import signed_headers
 
 A = TypeVar("A", bound=BaseModel)
@@ -46,67 +45,32 @@ class WebhookStrategy:
     def __init__(self, reach: Reach) -> None:
         self._calls = reach.calls
 
-    async def prepare(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: PrepareRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[PrepareAnswer]:
+    async def prepare(self, targets: Targets, request: PrepareRequest) -> Answers[PrepareAnswer]:
         """``POST <path>/prepare`` to each, with the names of the revisions that hold the sources."""
         body = {"request_id": request.request_id, "definitions": revisions(request)}
         call_id = f"prepare.{request.request_id}"
 
         async def one(replica: Replica, deadline: Deadline) -> ReplicaAnswer[PrepareAnswer]:
-            answer = await self._call(service, replica, "prepare", call_id, body, PrepareAnswer, deadline)
+            answer = await self._call(targets.service, replica, "prepare", call_id, body, PrepareAnswer, deadline)
             if isinstance(answer, Answered) and answer.value.request_id != request.request_id:
                 return Invalid("it answered for another update than the one asked")
             return answer
 
-        return await for_each(replicas, one, deadline, on_done)
+        return await targets.each(one)
 
-    async def invalidate(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: ActivateRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[ActivateAnswer]:
+    async def invalidate(self, targets: Targets, request: ActivateRequest) -> Answers[ActivateAnswer]:
         """``POST <path>/invalidate`` to each."""
         body, call_id = request.model_dump(mode="json"), f"invalidate.{request.request_id}.{request.epoch}"
-        return await for_each(
-            replicas,
-            lambda r, d: self._call(service, r, "invalidate", call_id, body, ActivateAnswer, d),
-            deadline,
-            on_done,
+        return await targets.each(
+            lambda r, d: self._call(targets.service, r, "invalidate", call_id, body, ActivateAnswer, d)
         )
 
-    async def abort(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        request: AbortRequest,
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-    ) -> Answers[AbortAnswer]:
+    async def abort(self, targets: Targets, request: AbortRequest) -> Answers[AbortAnswer]:
         """``POST <path>/abort`` to each."""
         body, call_id = request.model_dump(mode="json"), f"abort.{request.request_id}"
-        return await for_each(
-            replicas, lambda r, d: self._call(service, r, "abort", call_id, body, AbortAnswer, d), deadline, on_done
-        )
+        return await targets.each(lambda r, d: self._call(targets.service, r, "abort", call_id, body, AbortAnswer, d))
 
-    async def attest(
-        self,
-        service: ServiceConfig,
-        replicas: Sequence[Replica],
-        deadline: Deadline,
-        on_done: OnDone | None = None,
-        *,
-        full: bool = False,
-        once: bool = False,
-    ) -> Answers[Attestation]:
+    async def attest(self, targets: Targets, *, full: bool = False, once: bool = False) -> Answers[Attestation]:
         """``POST <path>/attest`` to each, with a nonce of its own each."""
 
         async def one(replica: Replica, deadline: Deadline) -> ReplicaAnswer[Attestation]:
@@ -114,13 +78,13 @@ class WebhookStrategy:
             body: dict[str, Any] = {"nonce": nonce, "full": full}
             attempts = 1 if once else None
             answer = await self._call(
-                service, replica, "attest", f"attest.{nonce}", body, Attestation, deadline, attempts
+                targets.service, replica, "attest", f"attest.{nonce}", body, Attestation, deadline, attempts
             )
             if isinstance(answer, Answered) and answer.value.nonce != nonce:
                 return Invalid("its attestation does not carry the nonce of the question: a cached or recorded answer")
             return answer
 
-        return await for_each(replicas, one, deadline, on_done)
+        return await targets.each(one)
 
     async def _call(
         self,

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from examples.child_processes import ROOT
 
 
+@pytest.mark.slow
 def test_benchmarks_write_figures_and_tables(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", f"--folder={tmp_path / 'bench'}"],

@@ -16,6 +16,8 @@ from tests.saga.replicas import TOKEN
 from tests.saga.sources import library
 from tests.saga.world import TOKEN_VARIABLE, create_world
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("step", "outcome", "version"), [("patch", "rolled_back", 1), ("commit", "completed", 2)], ids=["patch", "commit"]

@@ -124,6 +124,7 @@ async def ten_pairs(stack: StackInfo, seed: int) -> None:
         assert world.replicas.contents() == {releases[0].content_digest()}
 
 
+@pytest.mark.slow
 async def test_fifty_random_pairs_of_overlapping_closures_end_well(
     installed_stack: StackInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

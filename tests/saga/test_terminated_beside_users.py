@@ -15,6 +15,8 @@ from .stand_in_gateway import StandInGateway, app_source, stand_in_gateway
 from .test_drain_live import calling, live
 from .world import QUICK, TOKEN_VARIABLE, World, services_config
 
+pytestmark = pytest.mark.slow
+
 RESTORE = QUICK.model_copy(update={"drain": "shutdown", "grace": 0.0, "restore_apps": True})
 ENCODER = app_source("EncoderTask")
 

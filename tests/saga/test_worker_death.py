@@ -27,6 +27,8 @@ STEPS = ["plan", "fence", "check", "stage", "prepare", "patch", "commit", "inval
 STEPS_OF_LIVE = ["hold-calls", "commit", "release-calls"]
 """Those at which calls are held, with ``drain: live``."""
 CASES = [*(("wait", step) for step in STEPS), *(("live", step) for step in STEPS_OF_LIVE)]
+QUICK = {("wait", "patch"), ("wait", "commit"), ("live", "hold-calls")}
+"""Those that the quick suite has too."""
 
 
 async def start_process(world: World, step: str, moment: str, marker: Path, **more: str) -> asyncio.subprocess.Process:
@@ -101,11 +103,22 @@ async def run_with_death(stack: StackInfo, drain: str, step: str, moment: str, f
         )
 
 
+def cases_to_run(session: pytest.Session) -> list[tuple[str, str, str]]:
+    """Of all cases, those that were selected."""
+    name = test_another_worker_finishes_the_update_and_each_effect_is_there_once.__name__
+    calls = [
+        item.callspec.params
+        for item in session.items
+        if isinstance(item, pytest.Function) and item.originalname == name
+    ]
+    return [(params["drain"], params["step"], params["moment"]) for params in calls]
+
+
 @pytest.fixture(scope="module")
 async def aftermaths(
-    installed_stack: StackInfo, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, installed_stack: StackInfo, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[dict[tuple[str, str, str], asyncio.Task[Aftermath]]]:
-    """All deaths, a few at a time: each of them mostly waits for the server's time-outs."""
+    """The deaths, a few at a time: each of them mostly waits for the server's time-outs."""
     folder = tmp_path_factory.mktemp("deaths")
     at_once = asyncio.Semaphore(5)
 
@@ -115,11 +128,7 @@ async def aftermaths(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(TOKEN_VARIABLE, TOKEN)
-        tasks = {
-            (drain, step, moment): asyncio.create_task(one(drain, step, moment))
-            for drain, step in CASES
-            for moment in ("before", "after")
-        }
+        tasks = {case: asyncio.create_task(one(*case)) for case in cases_to_run(request.session)}
         yield tasks
         for task in tasks.values():
             task.cancel()
@@ -127,7 +136,10 @@ async def aftermaths(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("drain", "step"), CASES)
+@pytest.mark.parametrize(
+    ("drain", "step"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES],
+)
 async def test_another_worker_finishes_the_update_and_each_effect_is_there_once(
     aftermaths: dict[tuple[str, str, str], asyncio.Task[Aftermath]], drain: str, step: str, moment: str
 ) -> None:

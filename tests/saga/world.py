@@ -112,9 +112,8 @@ class World:
         return self.worker
 
     async def with_services(self, config: ServicesConfig) -> None:
-        """Let the workers that start from here on know these services, and this platform."""
-        assert config.platform is not None
-        gateway = await self._exits.enter_async_context(Gateway(config.platform))
+        """Let the workers that start from here on know these services, and the platform if there is one."""
+        gateway = await self._exits.enter_async_context(Gateway(config.platform)) if config.platform else None
         fleet = replace(self.connections.fleet, config=config)
         self.connections = replace(self.connections, gateway=gateway, fleet=fleet)
 
