@@ -62,7 +62,8 @@ class FinishUpdate:
                 "ended_at",
             }
         )
-        facts |= {"plan": finish.plan, "decisions": status.decisions, "steps": status.steps, "apps": status.apps}
+        facts |= {"step": None, "plan": finish.plan}
+        facts |= {"decisions": status.decisions, "steps": status.steps, "apps": status.apps}
         try:
             opened = (await read_record(self.cluster, finish.namespace, finish.request_id)).record
         except UnknownUpdate:

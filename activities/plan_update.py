@@ -209,6 +209,8 @@ def _record(step: PlanInput, request: SubmittedRequest, plan: Plan, name: str) -
         git_dirty=request.git.dirty if request.git else None,
         origin=request.origin,
         target_release=request.target_release,
+        # No step runs while people decide, so there is nobody else to say it.
+        phase="awaiting-approval" if plan.changes and request.policy.approval != "none" else "planning",
         plan=name,
         changes=recorded_changes(plan),
         epoch_before=plan.base_epoch,

@@ -29,6 +29,7 @@ from .retention import Pruned, prune
 from .settings import Settings
 from .submission import Submission, Submissions
 from .temporal_connection import TemporalConnection
+from .update_diff import UpdateDiff, read_update_diff
 from .update_list import UpdateLists, UpdatePage
 from .update_view import UpdateView
 from .validation import validated
@@ -122,6 +123,10 @@ class TaskrollClient:
     async def status(self, request_id: str) -> UpdateView:
         """Look at an update once. See `Observations.view`."""
         return await self._observations.view(request_id)
+
+    async def diff(self, request_id: str, *, full: bool = False) -> UpdateDiff:
+        """What an update changes, with diffs of the sources. See `read_update_diff`."""
+        return await read_update_diff(self.cluster, self.settings.namespace, request_id, full=full)
 
     def watch(
         self,

@@ -138,7 +138,14 @@ class Decisions:
     async def _closed_or_unknown(self, request_id: str, what: str, error: RPCError) -> TaskrollError:
         if error.status != RPCStatusCode.NOT_FOUND:
             return ServiceUnavailable(f"Temporal did not take it: {error.message}")
-        status = (await self._observations.view(request_id)).status
+        view = await self._observations.view(request_id)
+        status = view.status
+        if view.is_orphaned:
+            how = "gone" if view.execution == "recorded" else view.execution
+            return WrongPhase(
+                f"the workflow of update {request_id!r} is {how}: {what!r} reaches nobody. The reconciler of a running "
+                f"worker takes the update back or completes it; to have that done now: taskroll resume {request_id}"
+            )
         return WrongPhase(
             f"update {request_id!r} has ended ({status.outcome or status.phase}): {what!r} comes too late; "
             f"see: taskroll status {request_id}"

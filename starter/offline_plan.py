@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskroll.cluster.fence_enforcement import INSTALL, in_words
 from taskroll.models.errors import InvalidRequest
-from taskroll.models.plan import Action
 from taskroll.models.request import UpdateRequest
 from taskroll.planning import (
     LiveState,
@@ -25,29 +24,10 @@ from taskroll.planning import (
     refuse_bad_sources,
     wanted_entries,
 )
-from taskroll.tasklib.changes import ChangeSummary, describe_change, unified_diff
-from taskroll_agent.contracts import DefinitionContent, ReleaseEntry
+from taskroll_agent.contracts import ReleaseEntry
 
 from .cluster_connection import ClusterConnection
-
-
-class PlannedChange(BaseModel):
-    """One definition that would change."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    definition: str
-    action: Action
-    class_name: str
-    module: str
-    before: str | None
-    """Digest of what is live; None for a creation."""
-    after: str | None
-    """Digest of what would be; None for a deletion."""
-    what: ChangeSummary
-    """What differs, in lines, fields and methods."""
-    diff: str
-    """Unified diff of the module's source; empty where the source does not differ, or an earlier change shows it."""
+from .planned_change import PlannedChange, planned_changes
 
 
 class OfflinePlan(BaseModel):
@@ -128,39 +108,12 @@ def _plan(
     edits = [] if request.adopt else foreign_edits(keys, live.entries, released)
     absent = absent_deletions(request.delete, live.entries, released)
     warnings = [*absent, *edits, *refuse_bad_sources(after, extent, provided)]
-    shown: set[str] = set()
-    planned: list[PlannedChange] = []
-    for change in changes:
-        key = str(change.key)
-        old = live.contents.get(key)
-        new = after.get(key)
-        planned.append(
-            PlannedChange(
-                definition=key,
-                action=change.action,
-                class_name=change.class_name,
-                module=change.module,
-                before=change.former.digest if change.former else None,
-                after=change.after.digest if change.after else None,
-                what=describe_change(old, new),
-                diff=_diff_once(old, new, shown),
-            )
-        )
     return OfflinePlan(
         namespace=request.namespace,
-        changes=planned,
+        changes=planned_changes(changes, live.contents, after),
         unchanged=len(wanted) - len(differing),
         closure=extent.closure,
         leaves_out=[key for key in differing if key not in keys],
         task_classes=extent.task_classes,
         warnings=warnings,
     )
-
-
-def _diff_once(old: DefinitionContent | None, new: DefinitionContent | None, shown: set[str]) -> str:
-    """The diff, unless a definition of the same module has shown it: each of them carries the whole module."""
-    diff = unified_diff(old, new)
-    if diff in shown:
-        return ""
-    shown.add(diff)
-    return diff

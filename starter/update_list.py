@@ -2,19 +2,25 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import cast, get_args
 
 from pydantic import BaseModel, ConfigDict
-from temporalio.service import RPCError
+from temporalio.client import WorkflowExecution, WorkflowExecutionDescription
+from temporalio.service import RPCError, RPCStatusCode
 
+from taskroll.cluster.bounded import run_bounded
 from taskroll.models.errors import InvalidRequest, ServiceUnavailable
+from taskroll.models.names import recovery_workflow_id
 from taskroll.models.record import UpdateRecord
 from taskroll.models.status import Outcome, Phase
-from workflows.search_attributes import COMMIT, REQUESTED_BY
+from workflows.search_attributes import COMMIT, PHASE, REQUESTED_BY
 
 from .cluster_connection import ClusterConnection
 from .settings import Settings
-from .temporal_connection import TemporalConnection
+from .temporal_connection import RPC_TIMEOUT, TemporalConnection
+from .update_view import Execution, execution_of
 
 MAX_LIMIT = 500
 
@@ -27,7 +33,11 @@ class UpdateLine(BaseModel):
     request_id: str
     workflow_id: str
     phase: Phase
+    step: str | None = None
+    """The step that runs."""
     outcome: Outcome | None = None
+    execution: Execution | None = None
+    """State of the workflow that acts for it; None where Temporal could not be asked."""
     origin: str = "update"
     requested_by: str
     reason: str = ""
@@ -40,6 +50,11 @@ class UpdateLine(BaseModel):
     started_at: datetime
     ended_at: datetime | None = None
     message: str = ""
+
+    @property
+    def is_orphaned(self) -> bool:
+        """True where the update has not ended and nothing acts for it: its workflow was terminated, say."""
+        return self.ended_at is None and self.execution not in (None, "running")
 
 
 class UpdatePage(BaseModel):
@@ -66,8 +81,8 @@ class UpdateLists:
         """One page of the list, and of the records no more than are on it.
 
         The order is that in which the records were opened, to the second; within one second that of the names. The
-        records are the truth. Temporal adds what has just begun and has no record yet; where it is away, `notice` says
-        so.
+        records are the truth on what has ended. Temporal says where the others are, and adds what has just begun and
+        has no record yet; where it is away, `notice` says so.
 
         Args:
             limit: 1 to 500.
@@ -87,12 +102,18 @@ class UpdateLists:
         try:
             begun = {line.request_id: line for line in await self._begun() if line.request_id not in known}
         except ServiceUnavailable as unavailable:
-            notice = f"without the updates that have no record yet: {unavailable.message}"
+            notice = f"by the records alone, without the updates that have none yet: {unavailable.message}"
         positions += [(line.started_at.replace(microsecond=0), line.request_id) for line in begun.values()]
         left = [position for position in sorted(positions, reverse=True) if after is None or position < after]
         page = left[:limit]
         recorded = await self._cluster.records([request_id for _, request_id in page if request_id not in begun])
         lines = begun | {stored.record.request_id: _of_record(stored.record) for stored in recorded}
+        if notice is None:
+            try:
+                opened = [stored.record.request_id for stored in recorded if not stored.sealed]
+                lines |= await self._acted_for([lines[request_id] for request_id in opened])
+            except ServiceUnavailable as unavailable:
+                notice = f"by the records alone: {unavailable.message}"
         return UpdatePage(
             # One that was deleted since the names were read is in none of them.
             updates=[lines[request_id] for _, request_id in page if request_id in lines],
@@ -116,7 +137,8 @@ class UpdateLists:
                         UpdateLine(
                             request_id=execution.id.removeprefix(prefix),
                             workflow_id=execution.id,
-                            phase="planning",
+                            phase=_phase_of(execution) or "planning",
+                            execution="running",
                             requested_by=attributes.get(REQUESTED_BY) or "",
                             git_commit=attributes.get(COMMIT),
                             started_at=execution.start_time,
@@ -126,13 +148,56 @@ class UpdateLists:
             raise ServiceUnavailable(f"Temporal cannot list updates: {error.message}") from error
         return found
 
+    async def _acted_for(self, lines: Sequence[UpdateLine]) -> dict[str, UpdateLine]:
+        """Lines of open records, with what Temporal knows of their workflows at this moment."""
+        found = await run_bounded(lines, self._with_workflow)
+        return {line.request_id: line for line in found}
+
+    async def _with_workflow(self, line: UpdateLine) -> UpdateLine:
+        own = acting = await self._describe(line.workflow_id)
+        if own is None or execution_of(own) != "running":
+            acting = await self._describe(recovery_workflow_id(self._settings.namespace, line.request_id))
+        if acting is not None and execution_of(acting) == "running" and (phase := _phase_of(acting)):
+            pending = acting.raw_description.pending_activities
+            return line.model_copy(
+                update={
+                    "phase": phase,
+                    "step": pending[0].activity_type.name if pending else None,
+                    "outcome": line.outcome if phase == "needs-operator" else None,
+                    "execution": "running",
+                }
+            )
+        # It may have ended since its record was read.
+        for stored in await self._cluster.records([line.request_id]):
+            if stored.sealed:
+                return _of_record(stored.record)
+        return line.model_copy(update={"step": None, "execution": execution_of(own) if own else "recorded"})
+
+    async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription | None:
+        client = await self._temporal.client()
+        try:
+            with self._temporal.errors("look at the updates that run"):
+                return await client.get_workflow_handle(workflow_id).describe(rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return None
+            raise ServiceUnavailable(f"Temporal does not say what became of {workflow_id}: {error.message}") from error
+
+
+def _phase_of(execution: WorkflowExecution) -> Phase | None:
+    """By its search attribute; None where there is none, or where that is an outcome: the update has ended."""
+    phase = execution.typed_search_attributes.get(PHASE)
+    return cast(Phase, phase) if phase in get_args(Phase) else None
+
 
 def _of_record(record: UpdateRecord) -> UpdateLine:
     return UpdateLine(
         request_id=record.request_id,
         workflow_id=record.workflow_id,
         phase=record.phase,
+        step=record.step,
         outcome=record.outcome,
+        execution="recorded" if record.ended_at else None,
         origin=record.origin,
         requested_by=record.requested_by,
         reason=record.reason,

@@ -22,11 +22,13 @@ _FORMS = {
 }
 
 
-def validated(what: str, build: Callable[[], Model]) -> Model:
+def validated(what: str, build: Callable[[], Model], *, at: str = "") -> Model:
     """Build a model.
 
     Args:
         what: Names the whole in the message, such as ``request``.
+        build: Makes it.
+        at: Where the whole stands in a request, such as ``body``: what the paths of its fields begin with.
 
     Raises:
         InvalidRequest: with a line per field that is wrong.
@@ -34,10 +36,12 @@ def validated(what: str, build: Callable[[], Model]) -> Model:
     try:
         return build()
     except ValidationError as error:
-        lines = [": ".join(filter(None, (path, message))) for path, message in findings(error.errors())]
+        found = findings(error.errors())
+        lines = [": ".join(filter(None, (path, message))) for path, message in found]
+        fields = [(".".join(filter(None, (at, path))), message) for path, message in found]
         if len(lines) == 1:
-            raise InvalidRequest(f"{what}: {lines[0]}") from error
-        raise InvalidRequest(f"{what}: {len(lines)} fields are wrong", details=lines) from error
+            raise InvalidRequest(f"{what}: {lines[0]}", fields=fields) from error
+        raise InvalidRequest(f"{what}: {len(lines)} fields are wrong", details=lines, fields=fields) from error
 
 
 def findings(errors: list[Any] | Any) -> list[tuple[str, str]]:

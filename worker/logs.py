@@ -13,9 +13,6 @@ def configure(form: Literal["json", "console"], level: str) -> None:
 
     Each line of an update carries ``time``, ``update_id``, ``request_id`` and ``step``, bound by the activity, and
     ``definition`` and ``replica`` where they apply.
-
-    Raises:
-        ValueError: for a level that logging does not know.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

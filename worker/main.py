@@ -33,7 +33,9 @@ def main() -> None:
         settings = WorkerSettings.from_command_line()
         logs.configure(settings.log_format, settings.log_level)
         listening = _listen(settings.listen)
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
+        sys.exit(_say(_findings(error), EXIT_BAD_SETTINGS))
+    except ValueError as error:
         sys.exit(_say(str(error), EXIT_BAD_SETTINGS))
     try:
         asyncio.run(_run(settings, listening))
@@ -117,6 +119,13 @@ def _listen(listen: str) -> socket.socket | None:
             f"listen: {listen!r} cannot be listened on: {error.strerror or error}; name another address with "
             "--listen HOST:PORT, or '' for no endpoint"
         ) from error
+
+
+def _findings(error: ValidationError) -> str:
+    """Setting, what is wrong with it, and its value, for each that is wrong."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {each['msg']} (was {each['input']!r:.80})" for each in error.errors()
+    )
 
 
 def _free_port() -> int:

@@ -1,12 +1,14 @@
 """The worker's settings: flags > environment (``TASKROLL_*``) > defaults; Temporal's own from its TOML profiles."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from taskroll.models.names import Namespace
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class WorkerSettings(BaseSettings):
@@ -31,7 +33,9 @@ class WorkerSettings(BaseSettings):
         default="127.0.0.1:9090", description="host:port of /healthz, /readyz and /metrics; '' for none"
     )
     log_format: Literal["json", "console"] = Field(default="json", description="json, or console for people")
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING, ERROR")
+    log_level: Annotated[
+        LogLevel, BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+    ] = Field(default="INFO", description="DEBUG, INFO, WARNING, ERROR, CRITICAL")
     graceful_shutdown_timeout: float = Field(
         default=20.0, ge=0, le=3600, description="seconds that running activities get after SIGTERM"
     )

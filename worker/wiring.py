@@ -26,6 +26,7 @@ from activities.finish_update import FinishUpdate
 from activities.hold_calls import HoldCalls
 from activities.invalidate_services import InvalidateServices
 from activities.patch_definitions import PatchDefinitions
+from activities.phase_notes import PhaseNotes
 from activities.plan_update import PlanUpdate
 from activities.prepare_services import PrepareServices
 from activities.raise_fence import RaiseFence
@@ -181,7 +182,7 @@ def create_worker(
         workflows=WORKFLOWS,
         activities=create_activities(connections),
         identity=f"taskroll-worker {version('taskroll')} {os.getpid()}@{socket.gethostname()}",
-        interceptors=interceptors,
+        interceptors=[PhaseNotes(connections.cluster), *interceptors],
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_timeout),
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

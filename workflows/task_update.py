@@ -600,7 +600,7 @@ class TaskUpdateWorkflow:
         self,
         name: StepName,
         activity: Callable[[Any, Any], Awaitable[Result]],
-        argument: object,
+        argument: UpdateRef,
         budget: timedelta,
     ) -> Result:
         """Run one activity as a step: shown, timed, and stopped by a cancel even where the activity completed."""
@@ -608,7 +608,7 @@ class TaskUpdateWorkflow:
         try:
             result: Result = await workflow.execute_activity_method(
                 activity,
-                argument,
+                argument.model_copy(update={"phase": self._status.phase}),
                 schedule_to_close_timeout=budget + GRACE,
                 heartbeat_timeout=HEARTBEAT,
                 retry_policy=RETRY,

@@ -70,7 +70,8 @@ class ModuleSet:
         self.sources = sources
         self.table: dict[str, ModuleType] = {}
         self.failures: dict[str, BaseException] = {}
-        """Module → the error that its own code ended with, for the caller to explain and clear."""
+        """Module → the error that its own code ended with, for the caller to explain and clear; `NotLoaded` where that
+        arose in a module that it imports."""
         self.cut_short: list[str] = []
         """Modules that failed since they wanted something of one that was not done yet: an import cycle, entered at
         the wrong end."""
@@ -122,7 +123,8 @@ class ModuleSet:
                 del self.table[name]
                 if parent is not None:
                     vars(parent).pop(name.rpartition(".")[2], None)
-                self.failures[name] = error
+                origin = next((inner for inner, failure in self.failures.items() if failure is error), None)
+                self.failures[name] = error if origin is None else _followed(error, origin)
                 if _missing_from(error) in self.running[:-1]:
                     self.cut_short.append(name)
                 raise
@@ -210,6 +212,11 @@ class ModuleSet:
         if source is not None:
             vars(module)["__file__"] = source.file_name
         return module
+
+
+def _followed(error: BaseException, origin: str) -> NotLoaded:
+    """What a module failed with that only imports the one where the error arose; it shows the line of the import."""
+    return NotLoaded(f"{origin} did not load", name=origin).with_traceback(error.__traceback__)
 
 
 class _Package(ModuleType):

@@ -1,8 +1,9 @@
 """``taskroll approve``."""
 
-from starter.cli.arguments import ByOption, ReasonOption, RequestIdArgument
+from starter.cli.arguments import ByOption, ReasonOption, RequestIdArgument, TimeoutOption, WaitOption
 from starter.cli.command import Target, command
 from starter.cli.deciding import PlanOption, decide
+from starter.cli.exit_codes import ExitCode
 from starter.cli.output import Output, OutputOption
 
 
@@ -13,7 +14,9 @@ async def approve(
     reason: ReasonOption = "",
     by: ByOption = None,
     plan: PlanOption = None,
+    wait: WaitOption = False,
+    within: TimeoutOption = None,
     output: OutputOption = Output.TABLE,
-) -> None:
+) -> ExitCode:
     """Approve the plan of an update that waits for it."""
-    await decide(target, request_id, "approved", reason, by, plan, output)
+    return await decide(target, request_id, "approved", reason, by, plan, wait=wait, within=within, output=output)

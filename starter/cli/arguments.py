@@ -11,6 +11,14 @@ import typer
 if TYPE_CHECKING:
     from taskroll.models.policy import UpdatePolicy
 
+
+def _not_empty(value: str | None) -> str | None:
+    if value == "":
+        # A variable of a pipeline that is not set, most likely: with an id made up, a retry would be a second update.
+        raise typer.BadParameter("is empty; give an id, or leave the option out to have one made up")
+    return value
+
+
 RequestIdArgument = Annotated[
     str, typer.Argument(metavar="REQUEST_ID", help="The update's request id, as deploy and list show it.")
 ]
@@ -20,6 +28,7 @@ RequestIdOption = Annotated[
         "--request-id",
         help="Id of the update: the same id with the same content is the same update, however often it is sent. "
         "Made up and shown where it is left out.",
+        callback=_not_empty,
     ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why, in one line; it stays on record.")]

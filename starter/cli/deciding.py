@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from starter.cli.arguments import identity
-from starter.cli.output import Output, emit, emit_document
+from starter.cli.exit_codes import ExitCode
+from starter.cli.output import Output, emit, emit_document, progress
 
 if TYPE_CHECKING:
     from starter.cli.command import Target
@@ -29,9 +30,13 @@ async def decide(
     reason: str,
     by: str | None,
     plan: str | None,
+    *,
+    wait: bool,
+    within: float | None,
     output: Output,
-) -> None:
-    """Send a decision, and show that it was taken."""
+) -> ExitCode:
+    """Send a decision, and show that it was taken; with `wait`, follow the update to its end."""
+    from starter.cli.following import follow
     from starter.client import open_client
     from starter.validation import validated
     from taskroll.models.decision import DecisionInput
@@ -41,7 +46,12 @@ async def decide(
     )
     async with open_client(target.settings()) as client:
         taken = await client.decide(request_id, wish)
+        said = f"update {request_id} {taken.decision} by {taken.by}: plan {taken.plan_digest}"
+        if wait:
+            progress().print(said, markup=False, soft_wrap=True)
+            return await follow(client, request_id, target=target, output=output, within=within)
     if output is Output.TABLE:
-        emit(f"update {request_id} {taken.decision} by {taken.by}: plan {taken.plan_digest}")
+        emit(said)
     else:
         emit_document(taken, output)
+    return ExitCode.DONE

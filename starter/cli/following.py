@@ -56,18 +56,22 @@ def show(view: UpdateView, output: Output) -> None:
 
 def outcome_of(view: UpdateView, target: Target) -> ExitCode:
     """The exit code for an update that is over, and on stderr what an operator should do where one is needed."""
+    advise(view, target)
+    return of_outcome(view.status.outcome)
+
+
+def advise(view: UpdateView, target: Target) -> None:
+    """Say on stderr what an operator should do, where one is needed."""
     status = view.status
     if status.outcome == "needs_operator":
-        _advise(f"when the cause is gone: {target.again(f'resume {status.request_id}')}")
+        _warn(f"when the cause is gone: {target.again(f'resume {status.request_id}')}")
     elif view.is_orphaned:
-        _advise(
-            f"the workflow ended before the update did: the reconciler of a running worker takes "
-            f"it back from the revisions. Look again with: {target.again(f'status {status.request_id}')}"
-        )
-    return of_outcome(status.outcome)
+        from starter.cli.update_text import way_out
+
+        _warn(way_out(view.execution, target.again("reconcile")))
 
 
-def _advise(text: str) -> None:
+def _warn(text: str) -> None:
     progress().print(text, style="yellow", markup=False, soft_wrap=True)
 
 

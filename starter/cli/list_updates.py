@@ -20,7 +20,7 @@ async def list_updates(
     """List updates: running ones and those on record."""
     from rich.text import Text
 
-    from starter.cli.update_text import colour, moment, short_commit
+    from starter.cli.update_text import colour, line_state, moment, short_commit, way_out
     from starter.client import open_client
 
     async with open_client(target.settings()) as client:
@@ -33,7 +33,7 @@ async def list_updates(
         [
             (
                 line.request_id,
-                Text(line.outcome or line.phase, style=colour(line.outcome or "running")),
+                Text(line_state(line), style="bold red" if line.is_orphaned else colour(line.outcome or "running")),
                 str(line.epoch or ""),
                 moment(line.started_at),
                 line.requested_by,
@@ -43,6 +43,10 @@ async def list_updates(
             for line in page.updates
         ],
     )
+    for line in page.updates:
+        if line.is_orphaned:
+            say = f"{line.request_id}: {way_out(line.execution, target.again('reconcile'))}"
+            progress().print(say, style="yellow", markup=False, soft_wrap=True)
     if page.notice:
         progress().print(page.notice, style="yellow", markup=False, soft_wrap=True)
     if page.next_cursor:

@@ -1,9 +1,11 @@
 """``taskroll``, the deploy tool. Commands import what they need when they run, so that help answers at once."""
 
 import sys
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from starter.cli.abort import abort
 from starter.cli.adopt import adopt
@@ -11,6 +13,7 @@ from starter.cli.approve import approve
 from starter.cli.command import with_target
 from starter.cli.deploy import deploy
 from starter.cli.dev import app as dev
+from starter.cli.diff import diff
 from starter.cli.doctor import doctor
 from starter.cli.exit_codes import ExitCode
 from starter.cli.history import history
@@ -26,8 +29,26 @@ from starter.cli.status import status
 from starter.cli.versions import versions
 from starter.cli.watch import watch
 
+
+class _Commands(TyperGroup):
+    """Usage errors say which value was given, as all other errors do."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from pydantic import ValidationError
+
+            cause = error.__cause__
+            if isinstance(cause, ValidationError) and cause.error_count() == 1:
+                value = str(cause.errors()[0]["input"])
+                error.message = f"{error.message.removeprefix('Value error, ')} (was {value!r:.80})"
+            raise
+
+
 app = typer.Typer(
     name="taskroll",
+    cls=_Commands,
     help="Update deployed task definitions: every service on the same version, or none of them moved.",
     epilog="Exit codes and more: docs/cli.md",
     no_args_is_help=True,
@@ -66,6 +87,7 @@ app.command(rich_help_panel=_LOOK)(versions)
 app.command(rich_help_panel=_LOOK)(doctor)
 app.command("list", rich_help_panel=_LOOK)(list_updates)
 app.command(rich_help_panel=_LOOK)(history)
+app.command(rich_help_panel=_DECIDE)(diff)
 app.command(rich_help_panel=_DECIDE)(approve)
 app.command(rich_help_panel=_DECIDE)(reject)
 app.command(rich_help_panel=_DECIDE)(abort)
@@ -82,6 +104,10 @@ def main() -> None:
         # Before anything is done: what is opened next would get the number of stdout.
         typer.echo("error: stdout is closed; to do without the output, send it to /dev/null", err=True)
         sys.exit(ExitCode.BAD_INPUT)
+    stdout: object = sys.stdout
+    if isinstance(stdout, TextIOWrapper):
+        # In a locale that lacks a letter, such as `×`, a question mark stands for it.
+        cast("TextIOWrapper[Any]", stdout).reconfigure(errors="replace")
     try:
         app(prog_name="taskroll")
     except SystemExit as end:

@@ -24,6 +24,9 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+NARROW = 60
+"""A terminal of fewer columns gets a table's rows one under the other, a line per cell."""
+
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="Form of the data on stdout.")]
 
 
@@ -44,11 +47,11 @@ def emit_document(document: BaseModel | Mapping[str, object], output: Output) ->
     """Write one JSON or YAML document."""
     plain = _plain(document)
     if output is Output.JSON:
-        text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(plain, indent=2, ensure_ascii=not _takes_unicode()) + "\n"
     else:
         import yaml
 
-        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=_takes_unicode(), width=120)
     _write(text)
 
 
@@ -56,6 +59,11 @@ def emit_table(headings: Sequence[str], rows: Sequence[Sequence[RenderableType]]
     """Write columns the way kubectl does: no frame, a heading, nothing wrapped where no terminal reads it."""
     if not rows:
         progress().print("nothing to show", markup=False)
+        return
+    if sys.stdout.isatty() and _console().width < NARROW:
+        # A row of columns would be cut into pieces of a few letters.
+        for number, row in enumerate(rows):
+            emit(*([""] if number else []), columns((), list(zip(headings, row, strict=True)), wrap=True))
         return
     emit(columns(headings, rows, wrap=sys.stdout.isatty()))
 
@@ -72,6 +80,10 @@ def emit(*parts: RenderableType) -> None:
     _console(width=10_000, file=text).print(*parts, sep="\n", soft_wrap=True, markup=False)
     lines = text.getvalue().splitlines()
     _write("".join(f"{line.rstrip()}\n" for line in lines))
+
+
+def _takes_unicode() -> bool:
+    return sys.stdout.encoding.lower().replace("-", "").startswith("utf")
 
 
 def _write(text: str) -> None:

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from starter.update_view import ActivityProgress, UpdateView
+    from starter.update_list import UpdateLine
+    from starter.update_view import ActivityProgress, Execution, UpdateView
     from taskroll.models.plan import PlanSummary
     from taskroll.models.status import Step, UpdateStatus
 
@@ -57,6 +58,27 @@ def state(status: UpdateStatus) -> str:
     return status.outcome or status.phase
 
 
+def line_state(line: UpdateLine) -> str:
+    """``completed``; ``applying (verify)``; or what became of the workflow of an update that has not ended."""
+    if line.is_orphaned:
+        return _fate(line.execution)
+    if line.outcome:
+        return line.outcome
+    return f"{line.phase} ({line.step})" if line.step else line.phase
+
+
+def way_out(execution: Execution | None, command: str) -> str:
+    """What is said of an update that nothing drives."""
+    return (
+        f"its workflow is {_fate(execution)}, and the update has not ended: the reconciler of a running worker "
+        f"finishes it within its interval, or now: {command}"
+    )
+
+
+def _fate(execution: Execution | None) -> str:
+    return "gone" if execution in (None, "recorded") else execution
+
+
 def colour(word: str) -> str:
     """The style for an outcome or a step's state; empty for other words."""
     return _COLOURS.get(word, "")
@@ -70,7 +92,7 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
 
     status = view.status
     facts: list[tuple[str, RenderableType]] = [("state", Text(_headline(view), style=colour(state(status))))]
-    if status.message:
+    if status.message and not view.is_orphaned:
         facts.append(("message", status.message))
     facts.append(("asked by", f"{status.requested_by}, {moment(status.started_at)}"))
     if status.reason:
@@ -90,9 +112,10 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
         ]
         facts += [("warning", Text(warning, style="yellow")) for warning in status.plan.warnings]
     facts += [(each.decision, f"by {each.by}: {each.reason or '(no reason given)'}") for each in status.decisions]
-    facts += [("waits for", whom) for whom in status.waiting_for[:SHOWN]]
-    if len(status.waiting_for) > SHOWN:
-        facts.append(("", f"and {len(status.waiting_for) - SHOWN} more"))
+    waiting_for = [] if view.is_orphaned else status.waiting_for
+    facts += [("waits for", whom) for whom in waiting_for[:SHOWN]]
+    if len(waiting_for) > SHOWN:
+        facts.append(("", f"and {len(waiting_for) - SHOWN} more"))
     if status.replicas is not None:
         facts.append(("replicas", f"{status.replicas} attested{_window(status)}"))
     if status.restored_byte_for_byte is not None:
@@ -189,8 +212,7 @@ def headline(view: UpdateView) -> Text:
 def _headline(view: UpdateView) -> str:
     status = view.status
     if view.is_orphaned:
-        how = "gone" if view.execution == "recorded" else view.execution
-        return f"{status.phase}, but its workflow is {how}: nothing drives it; its fence may still be up"
+        return f"{status.phase}, but its workflow is {_fate(view.execution)}: nothing drives it; its fence may be up"
     if status.outcome == "completed" and status.epoch is not None:
         return f"completed, release {status.epoch}"
     return state(status)

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from starter.doctor.findings import Finding
 from starter.release_history import ReleaseLine
 from taskroll.models.status import Outcome
 
@@ -29,6 +30,17 @@ class Noted(BaseModel):
 
     request_id: str
     noted: str
+
+
+class DiagnosisAnswer(BaseModel):
+    """What an examination found."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str
+    findings: list[Finding]
+    is_healthy: bool
+    """True where no check found a problem."""
 
 
 class ReleaseList(BaseModel):

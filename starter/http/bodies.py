@@ -184,6 +184,37 @@ class RollbackBody(_Body):
     policy: UpdatePolicy = Field(default_factory=UpdatePolicy)
 
 
+class AdoptionBody(_Body):
+    """Take what is live into the release, as it is."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"reason": "from now on by taskroll"}, {"definitions": ["echo-task"]}]},
+    )
+
+    definitions: Annotated[list[str], Field(max_length=MAX_DEFINITIONS)] = Field(default_factory=list[str])
+    """Names, or ``Kind/name``, beside a release; none for the first release, which takes all that is live."""
+    reason: OneLine = ""
+    requested_by: Identity | None = None
+    policy: UpdatePolicy = Field(default_factory=UpdatePolicy)
+
+
+class PruneBody(_Body):
+    """Which stored sources shall go. There is no way back."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"keep": 20, "dry_run": True}]}
+    )
+
+    keep: Annotated[int, Field(ge=1)]
+    """How many of the newest releases a rollback can still choose."""
+    older_than: Annotated[float, Field(ge=0)] = 3600.0
+    """Seconds; what was stored later stays: a client stores sources before the request that names them."""
+    dry_run: bool = False
+    """Say what would be deleted; delete nothing."""
+
+
 class DecisionBody(_Body):
     """An approval or a rejection."""
 

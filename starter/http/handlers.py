@@ -7,7 +7,10 @@ from pydantic import BeforeValidator, StringConstraints, TypeAdapter
 from starlette.requests import Request
 
 from starter.client import TaskrollClient
+from starter.package_request import DeployOptions
+from starter.retention import Pruned
 from starter.submission import Submission
+from starter.update_diff import UpdateDiff
 from starter.update_list import MAX_LIMIT, UpdatePage
 from starter.update_view import UpdateView
 from starter.validation import validated
@@ -15,8 +18,8 @@ from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, Re
 from taskroll.models.names import REQUEST_ID_PATTERN, Identity
 from taskroll.models.status import Decision
 
-from .answers import Noted, ReleaseList, SubmissionAnswer
-from .bodies import DecisionBody, ReleaseBody, RollbackBody, UpdateBody, WordBody
+from .answers import DiagnosisAnswer, Noted, ReleaseList, SubmissionAnswer
+from .bodies import AdoptionBody, DecisionBody, PruneBody, ReleaseBody, RollbackBody, UpdateBody, WordBody
 from .guarded_route import client_of
 
 ANONYMOUS = "http"
@@ -56,7 +59,7 @@ async def create_update(
 ) -> SubmissionAnswer:
     """Start an update; the same request again is the same update. See `Location` for its status."""
     requested_by = _requester(body.requested_by, by)
-    wish = validated("body", lambda: body.request(client.settings.namespace, key, requested_by))
+    wish = validated("body", lambda: body.request(client.settings.namespace, key, requested_by), at="body")
     return _submitted(request, response, await client.submit(wish))
 
 
@@ -80,6 +83,22 @@ async def create_rollback(
     return _submitted(request, response, submission)
 
 
+async def create_adoption(
+    request: Request,
+    response: Response,
+    client: Client,
+    key: IdempotencyKey,
+    body: AdoptionBody,
+    by: RequestedBy = None,
+) -> SubmissionAnswer:
+    """Take definitions into the release as they are live. An update too, that writes no custom resource."""
+    options = DeployOptions(
+        request_id=key, requested_by=_requester(body.requested_by, by), reason=body.reason, policy=body.policy
+    )
+    wish = await client.adoption_request(body.definitions, options)
+    return _submitted(request, response, await client.submit(wish))
+
+
 async def list_updates(
     client: Client,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
@@ -92,6 +111,15 @@ async def list_updates(
 async def get_update(client: Client, request_id: UpdateId) -> UpdateView:
     """Status and timeline of an update, also after its workflow's history is gone."""
     return await client.status(request_id)
+
+
+async def get_diff(
+    client: Client,
+    request_id: UpdateId,
+    full: Annotated[bool, Query(description="Whole diffs; by default the first 2,000 lines of each module's.")] = False,
+) -> UpdateDiff:
+    """What an update changes: its plan, and a unified diff of each module. To look at before `approve`."""
+    return await client.diff(request_id, full=full)
 
 
 async def approve(
@@ -146,6 +174,18 @@ async def list_releases(
     return ReleaseList(releases=await client.history(limit))
 
 
+async def examine(client: Client) -> DiagnosisAnswer:
+    """Look at everything that an update relies on; change nothing. The commands are meant for a shell at its place."""
+    namespace = client.settings.namespace
+    found = await client.examine(lambda command: f"taskroll {command} -n {namespace}")
+    return DiagnosisAnswer(namespace=found.namespace, findings=found.findings, is_healthy=found.is_healthy)
+
+
+async def prune(client: Client, body: PruneBody) -> Pruned:
+    """Delete stored sources and plans that no kept release, no custom resource and no open update needs."""
+    return await client.prune(body.keep, older_than=body.older_than, dry_run=body.dry_run)
+
+
 def _submitted(request: Request, response: Response, submission: Submission) -> SubmissionAnswer:
     where = request.url_for(UPDATE_ROUTE, request_id=submission.request_id)
     response.headers["Location"] = where.path
@@ -171,4 +211,4 @@ def _requester(said: Identity | None, header: str | None) -> str:
         return said
     if header is None:
         return ANONYMOUS
-    return validated("header X-Requested-By", lambda: _IDENTITY.validate_python(header))
+    return validated("header X-Requested-By", lambda: _IDENTITY.validate_python(header), at="header.X-Requested-By")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from starter.validation import findings
-from taskroll.models.errors import RequestConflict, TaskrollError
+from taskroll.models.errors import InvalidRequest, RequestConflict, TaskrollError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "https://taskroll.dev/problems/"
@@ -107,9 +107,8 @@ def problem_of(request: Request, error: Exception) -> Response:
     if isinstance(error, TaskrollError):
         status = _STATUS.get(error.code, 500)
         extra = {"known": error.known, "sent": error.sent} if isinstance(error, RequestConflict) else {}
-        fields = [ProblemField(message=detail) for detail in error.details]
         headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
-        return _answer(request, status, error.code, error.message, fields, extra, headers)
+        return _answer(request, status, error.code, error.message, _findings(error, status), extra, headers)
     if isinstance(error, RequestValidationError):
         return _invalid(request, error)
     if isinstance(error, HTTPException):
@@ -119,8 +118,21 @@ def problem_of(request: Request, error: Exception) -> Response:
     return _answer(request, 500, "Unexpected", "an error that nobody foresaw; the log of the endpoint tells more")
 
 
+def _findings(error: TaskrollError, status: int) -> list[ProblemField]:
+    """Each finding; a request that is wrong as a whole is one."""
+    if isinstance(error, InvalidRequest) and error.fields:
+        return [ProblemField(field=path or None, message=message) for path, message in error.fields]
+    details = error.details or ([error.message] if status == 422 else [])
+    return [ProblemField(message=detail) for detail in details]
+
+
 def _invalid(request: Request, error: RequestValidationError) -> Response:
     found: Sequence[Mapping[str, Any]] = error.errors()
+    if found and found[0]["type"] == "json_invalid":
+        message = _json_fault(found[0], error.body)
+        return _answer(
+            request, 422, "InvalidRequest", f"body: {message}", [ProblemField(field="body", message=message)]
+        )
     for each in found:
         if each["type"] == "missing" and tuple(each["loc"])[:1] == ("header",) and len(found) == 1:
             return _answer(
@@ -135,6 +147,14 @@ def _invalid(request: Request, error: RequestValidationError) -> Response:
     if len(fields) == 1:
         detail = f"{fields[0].field}: {fields[0].message}" if fields[0].field else fields[0].message
     return _answer(request, 422, "InvalidRequest", detail, fields)
+
+
+def _json_fault(each: Mapping[str, Any], text: Any) -> str:
+    """Reason and place of a syntax error; FastAPI has the place as an offset in the location."""
+    offset = int(each["loc"][-1])
+    before = text[:offset] if isinstance(text, str) else ""
+    line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+    return f"is no JSON: {each.get('ctx', {}).get('error', each['msg'])}, at line {line}, column {column}"
 
 
 def _answer(

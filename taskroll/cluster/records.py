@@ -1,8 +1,9 @@
 """Records: one ``TaskUpdate`` object per update, readable with kubectl after the workflow's history is gone.
 
-While the update runs its record is open and rewritten. At the end it is sealed: its place in the chain of records is
-taken by moving ``taskroll-record-head``, a ConfigMap that holds the newest sealed record whole, and then the object is
-written. If the worker dies between the two, whoever seals next writes it first, so the chain has no hole.
+While the update runs its record is open, and rewritten whenever a step takes its time. At the end it is sealed: its
+place in the chain of records is taken by moving ``taskroll-record-head``, a ConfigMap that holds the newest sealed
+record whole, and then the object is written. If the worker dies between the two, whoever seals next writes it first, so
+the chain has no hole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from taskroll.models.errors import TamperedState, UnknownUpdate
 from taskroll.models.record import UpdateRecord
+from taskroll.models.status import Phase, StepName
 
 from .bounded import run_bounded
 from .config_maps import read_config_map, string_data, swap_config_map
@@ -48,6 +50,22 @@ async def open_record(cluster: Cluster, record: UpdateRecord) -> None:
 async def update_record(cluster: Cluster, record: UpdateRecord) -> None:
     """Write this state of the update. A sealed record stays as it is: a step that ended late has nothing to add."""
     await _write(cluster, record, sealed=False)
+
+
+async def note_step(cluster: Cluster, namespace: str, request_id: str, phase: Phase, step: StepName) -> None:
+    """Say in an open record which step runs. Where there is no record yet, or it is sealed, nothing is written.
+
+    An update that runs a step needs no operator (any more), so an outcome is taken out.
+    """
+
+    async def attempt() -> None:
+        source = await find_object(cluster, TASK_UPDATE, namespace, request_id)
+        if source is None or is_sealed(source):
+            return
+        noted = {"phase": phase, "step": step, "outcome": None, "message": ""}
+        await _replace_status(cluster, source, record_from(source).model_copy(update=noted), sealed=False)
+
+    await rereading(attempt)
 
 
 async def seal_record(cluster: Cluster, record: UpdateRecord) -> UpdateRecord:
@@ -157,23 +175,27 @@ async def _finish_writing(cluster: Cluster, head: UpdateRecord) -> None:
 
 
 async def _write(cluster: Cluster, record: UpdateRecord, *, sealed: bool) -> None:
-    manager = field_manager(record.request_id)
-
     async def attempt() -> None:
         source = await find_object(cluster, TASK_UPDATE, record.namespace, record.request_id)
         if source is None:
             body = {"metadata": {"name": record.request_id}, "spec": record_spec(record)}
+            manager = field_manager(record.request_id)
             source = await create_object(cluster, TASK_UPDATE, record.namespace, body, manager=manager)
         elif is_sealed(source):
             return
-        status = record_status(record, sealed=sealed)
-        if source.status == status:
-            return
-        meta = {key: value for key, value in source.meta.items() if key != "managedFields"}
-        body = {"metadata": meta, "spec": source.spec, "status": status}
-        await replace_object(cluster, TASK_UPDATE, record.namespace, body, manager=manager, subresource="status")
+        await _replace_status(cluster, source, record, sealed=sealed)
 
     await rereading(attempt)
+
+
+async def _replace_status(cluster: Cluster, source: KubeObject, record: UpdateRecord, *, sealed: bool) -> None:
+    status = record_status(record, sealed=sealed)
+    if source.status == status:
+        return
+    meta = {key: value for key, value in source.meta.items() if key != "managedFields"}
+    body = {"metadata": meta, "spec": source.spec, "status": status}
+    manager = field_manager(record.request_id)
+    await replace_object(cluster, TASK_UPDATE, record.namespace, body, manager=manager, subresource="status")
 
 
 async def _find(cluster: Cluster, namespace: str, request_id: str) -> StoredRecord | None:

@@ -23,6 +23,13 @@ class InvalidRequest(TaskrollError):
 
     code = "InvalidRequest"
 
+    def __init__(
+        self, message: str, *, details: list[str] | None = None, fields: list[tuple[str, str]] | None = None
+    ) -> None:
+        super().__init__(message, details=details)
+        self.fields = fields or []
+        """Path and message of each field that is wrong, where it is about fields; the path is empty for the whole."""
+
 
 class RequestConflict(TaskrollError):
     """The request id is taken by a request of other content."""

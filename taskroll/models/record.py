@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskroll_agent.contracts import sha256_digest
 
 from .apps import StoppedApp
-from .status import Decision, Outcome, Phase, Step
+from .status import Decision, Outcome, Phase, Step, StepName
 
 
 class RecordedChange(BaseModel):
@@ -22,7 +22,7 @@ class RecordedChange(BaseModel):
 
 
 class UpdateRecord(BaseModel):
-    """Written by the saga: opened by the plan, sealed at the end."""
+    """Written by the saga: opened by the plan, brought up to date by its steps, sealed at the end."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,6 +37,8 @@ class UpdateRecord(BaseModel):
     origin: str = "update"
     target_release: int | None = None
     phase: Phase = "planning"
+    step: StepName | None = None
+    """The step that runs, where it has run for a moment; None in a sealed record."""
     outcome: Outcome | None = None
     message: str = ""
     plan: str | None = None
@@ -60,6 +62,6 @@ class UpdateRecord(BaseModel):
 
     def digest(self) -> str:
         """``sha256:…`` over the whole record."""
-        # The field came later: where it is absent, records that were sealed before keep the digest they are chained by.
-        absent = {"longest_pause_ms"} if self.longest_pause_ms is None else None
+        # These fields came later: where one is absent, records that were sealed before keep the digest of their chain.
+        absent = {name for name in ("longest_pause_ms", "step") if getattr(self, name) is None}
         return sha256_digest(self.model_dump(mode="json", exclude=absent))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskroll_agent.contracts.definition import Digest
 
 from .apps import StoppedApp
-from .status import UpdateStatus
+from .status import Phase, UpdateStatus
 from .wording import counted
 
 
@@ -32,6 +32,8 @@ class UpdateRef(_Message):
     workflow_id: str
     recovery: str = ""
     """The token under which a recovery took the fence over; empty for the update's own workflow."""
+    phase: Phase | None = None
+    """Phase of the update while the step runs, for its record; None where the record is not to follow."""
 
 
 class PlanInput(UpdateRef):

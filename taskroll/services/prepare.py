@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from taskroll_agent.contracts import ImportProblem, PrepareAnswer, PrepareRequest
+from taskroll_agent.contracts import PrepareAnswer, PrepareRequest
 
 from .across import FIRST_PROBLEMS, ServiceCount, across_services, key_of
 from .answers import (
@@ -16,10 +16,10 @@ from .answers import (
     Unverified,
     problem_of,
     replica_problem,
-    shorten,
 )
 from .deadline import Deadline
 from .fleet import Fleet
+from .load_problems import LoadProblem, LoadProblems
 from .prepared_replicas import PreparedReplicas, process_of
 from .progress import OnProgress, Tally, silent
 from .replica import Replica, ReplicaProblem
@@ -27,25 +27,6 @@ from .replicas import list_replicas, shortfalls
 from .targets import Answers, OnDone
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
-_FIRST_REPLICAS = 5
-
-
-class LoadProblem(BaseModel):
-    """Why a definition cannot be loaded, and where. The same finding of several replicas is one problem."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    definition: str
-    module: str
-    error: str
-    message: str
-    replicas: list[str]
-    """The first five that report it, as ``service/pod``."""
-    replica_count: int
-
-    def __str__(self) -> str:
-        more = f" and {self.replica_count - len(self.replicas)} more" if self.replica_count > len(self.replicas) else ""
-        return f"{self.definition}: {self.error}: {self.message} (on {', '.join(self.replicas)}{more})"
 
 
 class PrepareOutcome(BaseModel):
@@ -55,8 +36,9 @@ class PrepareOutcome(BaseModel):
 
     services: list[ServiceCount]
     problems: list[LoadProblem]
-    """Definitions that replicas of required services could not load."""
+    """Why replicas of required services could not load definitions."""
     problem_count: int
+    """Definitions that they could not load."""
     unprepared: list[ReplicaProblem]
     """Replicas of required services that did not answer, or refused."""
     unprepared_count: int
@@ -221,7 +203,7 @@ def _outcome(
 ) -> PrepareOutcome:
     prepared: Counter[str] = Counter()
     contents: Counter[str] = Counter()
-    findings: dict[ImportProblem, list[Replica]] = {}
+    findings = LoadProblems()
     unprepared: list[ReplicaProblem] = []
     ignored: list[ReplicaProblem] = []
     unchecked = 0
@@ -234,8 +216,7 @@ def _outcome(
                 if value.content_digest is not None:
                     contents[value.content_digest] += 1
             case Answered(value) if replica.service in required and value.problems:
-                for problem in value.problems:
-                    findings.setdefault(problem, []).append(replica)
+                findings.add(value.problems, replica)
             case Answered(value):
                 told = "; ".join(f"{p.definition}: {p.error}: {p.message}" for p in value.problems)
                 problem = replica_problem(replica, "refused", told or "not prepared, and it does not say why")
@@ -261,23 +242,12 @@ def _outcome(
             )
             for service in fleet.config.services
         ],
-        problems=[_load_problem(finding, where) for finding, where in list(findings.items())[:FIRST_PROBLEMS]],
-        problem_count=len(findings),
+        problems=findings.findings(FIRST_PROBLEMS),
+        problem_count=findings.definition_count,
         unprepared=unprepared[:FIRST_PROBLEMS],
         unprepared_count=len(unprepared),
         missing=missing,
         ignored=ignored[:FIRST_PROBLEMS],
         unchecked=unchecked,
         content_digests=dict(contents.most_common(FIRST_PROBLEMS)),
-    )
-
-
-def _load_problem(finding: ImportProblem, where: list[Replica]) -> LoadProblem:
-    return LoadProblem(
-        definition=finding.definition,
-        module=finding.module,
-        error=shorten(finding.error, 80),
-        message=shorten(finding.message),
-        replicas=[f"{replica.service}/{replica.pod}" for replica in where[:_FIRST_REPLICAS]],
-        replica_count=len(where),
     )

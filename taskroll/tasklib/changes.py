@@ -112,13 +112,19 @@ def describe_change(before: DefinitionContent | None, after: DefinitionContent |
 def unified_diff(before: DefinitionContent | None, after: DefinitionContent | None, *, context: int = 3) -> str:
     """The difference of the sources as text, "" where there is none. For a person's terminal, not for a record.
 
-    Sources of thousands of lines that differ everywhere take seconds: `difflib` is quadratic then.
+    Sources of thousands of lines that differ everywhere are shown as all old lines, then all new ones: `difflib` is
+    quadratic then.
     """
     present = after if after is not None else before
     name = present.module.replace(".", "/") + ".py" if present is not None else ""
     old, new = _text(before).splitlines(keepends=True), _text(after).splitlines(keepends=True)
     names = (f"a/{name}" if before is not None else "/dev/null", f"b/{name}" if after is not None else "/dev/null")
-    lines = difflib.unified_diff(old, new, *names, n=context)
+    middle_old, middle_new = _differing(old, new)
+    if len(middle_old) * len(middle_new) > MAX_COMPARED:
+        lines = [f"--- {names[0]}\n", f"+++ {names[1]}\n", f"@@ -1,{len(old)} +1,{len(new)} @@\n"]
+        lines += [f"-{line}" for line in old] + [f"+{line}" for line in new]
+    else:
+        lines = list(difflib.unified_diff(old, new, *names, n=context))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
@@ -133,13 +139,7 @@ def _text(definition: DefinitionContent | None) -> str:
 
 def _line_counts(old: list[str], new: list[str]) -> tuple[int, int]:
     """Lines added and removed."""
-    start = 0
-    while start < min(len(old), len(new)) and old[start] == new[start]:
-        start += 1
-    end = 0
-    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
-        end += 1
-    old, new = old[start : len(old) - end], new[start : len(new) - end]
+    old, new = _differing(old, new)
     if len(old) * len(new) > MAX_COMPARED:
         before, after = Counter(old), Counter(new)
         return (after - before).total(), (before - after).total()
@@ -149,6 +149,17 @@ def _line_counts(old: list[str], new: list[str]) -> tuple[int, int]:
             removed += i2 - i1
             added += j2 - j1
     return added, removed
+
+
+def _differing(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+    """Both without the lines that they begin and end with alike."""
+    start = 0
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    return old[start : len(old) - end], new[start : len(new) - end]
 
 
 def _value_changes(before: DefinitionContent, after: DefinitionContent) -> list[ValueChange]:

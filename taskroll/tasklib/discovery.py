@@ -127,8 +127,10 @@ def discover(path: Path, config: PackageConfig | None = None, *, target: Target 
                 definitions.append(_definition(cls, kind, task, file, settings))
     definitions.sort(key=lambda d: (d.kind != "TaskDefinition", not d.is_unit_task, d.module, d.line))
     contents = [definition.content() for definition in definitions]
-    problems += check_sources(contents, provided=settings.provided, target=target)
-    if not definitions:
+    # What these would define is not known: that others import it, or that nothing is left, is no second finding.
+    faulty = {problem.module for problem in problems if problem.severity == "error" and problem.module is not None}
+    problems += check_sources(contents, provided={*settings.provided, *faulty}, target=target)
+    if not definitions and not faulty:
         problems.append(_nothing_found(files, lookup, settings))
     return TaskPackage(
         name=files.package,

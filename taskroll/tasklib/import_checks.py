@@ -37,7 +37,8 @@ def _unprovided(missing: UnprovidedImport) -> list[SourceProblem]:
         return [error("import-not-provided", message, "Correct the number of dots.", module=module, line=line)]
     hint = (
         "Only modules with a task or a descriptor reach the services, and packages arrive empty: import from the "
-        "module that defines it, move the code there, or name it under `provided` if services have it installed."
+        "module that defines it, move the code there, or, if services have it installed, name it under "
+        "`provided` of [tool.taskroll] (docs/package.md)."
     )
     message = f"it imports {name}, which no definition provides"
     match missing.kind:

@@ -92,9 +92,17 @@ def test_an_error_in_a_dependency_is_reported_there_and_named_by_those_who_impor
     assert "TaskDefinition/y" not in found
     assert set(found) == {"TaskDefinition/a", "TaskDefinition/b", "TaskDefinition/z"}
     assert found["TaskDefinition/b"][1].startswith(f"{root}.b, line 2: it imports {root}.a, which did not load")
-    assert problems[0].definition in ("TaskDefinition/a", "TaskDefinition/z"), (
-        "causes come before what follows from them"
-    )
+    assert found["TaskDefinition/a"] == ("NotLoaded", f"{root}.a, line 1: it imports {root}.z, which did not load")
+    assert problems[0].definition == "TaskDefinition/z", "the cause comes before what follows from it"
+
+
+def test_an_error_of_its_own_after_an_import_that_failed_is_a_cause(load: Load, root: str) -> None:
+    how = f"try:\n    import {root}.z\nexcept ZeroDivisionError:\n    nothing\nclass A: pass\n"
+    problems = problems_of(load, {f"{root}.a.A": how, f"{root}.z.Z": "class Z: pass\n1 / 0\n"})
+    assert {problem.definition: problem.error for problem in problems} == {
+        "TaskDefinition/a": "NameError",
+        "TaskDefinition/z": "ZeroDivisionError",
+    }
 
 
 def test_an_import_cycle_that_works_from_no_end(load: Load, root: str) -> None:

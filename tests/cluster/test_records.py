@@ -13,6 +13,7 @@ from taskroll.cluster.objects import read_object
 from taskroll.cluster.records import (
     RECORD_HEAD_NAME,
     list_records,
+    note_step,
     open_record,
     read_record,
     seal_record,
@@ -98,12 +99,13 @@ async def test_every_field_comes_back_and_so_does_the_digest(lab):
     assert (await lab.object(TASK_UPDATE, "u-1")).status["digest"] == record.digest()
 
 
-async def test_a_record_without_calls_held_has_the_digest_of_before_there_was_the_field(lab):
+@pytest.mark.parametrize(("field", "value"), [("longest_pause_ms", 0.0), ("step", "verify")])
+async def test_a_record_without_a_later_field_has_the_digest_of_before_there_was_the_field(lab, field: str, value: Any):
     record = _full(lab, longest_pause_ms=None)
     former = record.model_dump(mode="json")
-    del former["longest_pause_ms"]
+    del former["longest_pause_ms"], former["step"]
     assert record.digest() == sha256_digest(former)
-    assert record.model_copy(update={"longest_pause_ms": 0.0}).digest() != record.digest()
+    assert record.model_copy(update={field: value}).digest() != record.digest()
 
 
 async def test_kubectl_lists_who_what_when_why_from_which_commit_and_how_it_ended(lab):
@@ -116,6 +118,7 @@ async def test_kubectl_lists_who_what_when_why_from_which_commit_and_how_it_ende
     assert row == {
         "Name": "u-1",
         "Phase": "ended",
+        "Step": None,
         "Outcome": "rolled_back",
         "Epoch": 6,
         "Requested-By": "ann",
@@ -134,8 +137,20 @@ async def _table(lab) -> dict[str, Any]:
     return await lab.admin.send(Call("list", TASK_UPDATE.path(lab.namespace), "TaskUpdate", accept=accept))
 
 
+async def test_a_step_is_noted_in_an_open_record_and_nothing_else_of_it_changes(lab):
+    parked = _record(lab, phase="needs-operator", outcome="needs_operator", message="verify: no", plan="a-plan")
+    await note_step(lab.taskroll, lab.namespace, "u-1", "rolling-back", "verify")
+    assert not await list_records(lab.taskroll, lab.namespace)
+    await open_record(lab.taskroll, parked)
+    await note_step(lab.taskroll, lab.namespace, "u-1", "rolling-back", "restore-definitions")
+    stored = await read_record(lab.taskroll, lab.namespace, "u-1")
+    assert not stored.sealed
+    assert stored.record == _record(lab, phase="rolling-back", step="restore-definitions", plan="a-plan")
+
+
 async def test_a_sealed_record_stays_as_it_is(lab):
     sealed = await seal_record(lab.taskroll, _full(lab))
+    await note_step(lab.taskroll, lab.namespace, "u-1", "applying", "verify")
     await update_record(lab.taskroll, _record(lab, phase="applying"))
     await open_record(lab.taskroll, _record(lab))
     assert (await read_record(lab.taskroll, lab.namespace, "u-1")).record == sealed

@@ -172,7 +172,10 @@ def test_histories_stay_short(updates: dict[str, dict[str, Any]]) -> None:
 
 def test_the_demo_shows_approval_wait_and_version_matrix(shown: tuple[str, Path]) -> None:
     text, _ = shown
-    assert "$ taskroll approve sketchlib-2" in text
+    before, _, after = text.partition("$ taskroll approve sketchlib-2")
+    assert after
+    assert "$ taskroll diff sketchlib-2" in before
+    assert "+++ b/sketchlib/task/unit/encoder.py" in before.partition("$ taskroll diff sketchlib-2")[2]
     assert "the check names what it waits for: instance EncoderTask encoder-of-app-7" in text
     chapter = text[text.index("3. Version 2") : text.index("4. Version 3")]
     releases = [line for line in chapter.splitlines() if "all 9 replicas of 3 services run it" in line]

@@ -97,8 +97,8 @@ async def test_what_several_replicas_report_is_one_problem(stand_in: Start, flee
     outcome = await prepare(fleet_of(gateway=[first, *bad]), "ns", REQUEST, Deadline.after(10))
     assert not outcome.is_prepared
     encoder, llm = outcome.problems
-    assert (encoder.definition, encoder.error, encoder.replica_count, len(encoder.replicas)) == (
-        "TaskDefinition/encoder",
+    assert (encoder.definitions, encoder.error, encoder.replica_count, len(encoder.replicas)) == (
+        ["TaskDefinition/encoder"],
         "ImportError",
         8,
         5,
@@ -109,11 +109,35 @@ async def test_what_several_replicas_report_is_one_problem(stand_in: Start, flee
     assert outcome.services[0].done == 1
 
 
+async def test_a_finding_of_several_definitions_is_one_and_comes_before_what_follows_from_it(
+    stand_in: Start, fleet_of: Make
+) -> None:
+    def finding(name: str, module: str, error: str, message: str) -> ImportProblem:
+        return ImportProblem(definition=f"TaskDefinition/{name}", module=module, error=error, message=message)
+
+    said = [
+        finding("split", "lib.split", "NotLoaded", "lib.split, line 1: it imports lib.words, which did not load"),
+        *[
+            finding(f"word-{n}", "lib.words", "NameError", "lib.words, line 21: name x is not defined")
+            for n in range(7)
+        ],
+    ]
+    one = await stand_in(handlers=cannot(*said))
+    outcome = await prepare(fleet_of(gateway=[one]), "ns", REQUEST, Deadline.after(10))
+    assert outcome.problem_count == 8
+    cause, follower = outcome.problems
+    named = ", ".join(f"TaskDefinition/word-{n}" for n in range(5))
+    assert str(cause) == (
+        f"{named} and 2 more: NameError: lib.words, line 21: name x is not defined (on gateway/{one.address})"
+    )
+    assert (follower.definitions, follower.error) == (["TaskDefinition/split"], "NotLoaded")
+
+
 async def test_it_ends_at_once_where_a_replica_cannot(stand_in: Start, fleet_of: Make) -> None:
     """The one that is out of reach is not waited for: the update fails anyway."""
     dead, one = await stand_in(handlers={"/prepare": always(503)}), await stand_in(handlers=cannot(ENCODER))
     outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[dead, one]), "ns", REQUEST, Deadline.after(3600)), 60)
-    assert [problem.definition for problem in outcome.problems] == ["TaskDefinition/encoder"]
+    assert [problem.definitions for problem in outcome.problems] == [["TaskDefinition/encoder"]]
     assert [problem.reason for problem in outcome.unprepared] == ["not_ready"]
 
 

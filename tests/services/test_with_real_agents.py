@@ -171,7 +171,7 @@ async def test_a_source_that_does_not_import_is_found_and_taken_away_again(
     outcome = await prepare(fleet, "ns", broken, ten())
 
     assert not outcome.is_prepared
-    encoder = next(problem for problem in outcome.problems if problem.definition == "TaskDefinition/encoder")
+    encoder = next(problem for problem in outcome.problems if problem.definitions == ["TaskDefinition/encoder"])
     assert encoder.replica_count == 1, "the others are not asked"
     assert "no_such_module_anywhere" in encoder.message
     assert (await verify(fleet, "ns", expectation(releases.state.pointer), ten())).is_attested  # type: ignore[arg-type]

@@ -64,6 +64,27 @@ async def test_abort_takes_back_and_waits_where_asked(place: Place, package: Pac
     assert ran.document()["status"]["message"] == "aborted by tester: wrong package"
 
 
+@pytest.mark.parametrize(("command", "code", "outcome"), [("approve", 0, "completed"), ("reject", 12, "rejected")])
+async def test_a_decision_waits_where_asked(
+    place: Place, package: Package, client: TaskrollClient, command: str, code: int, outcome: str
+) -> None:
+    await waiting(place, package(1), client)
+    ran = await place.run(command, "one", "--wait", "-o", "json")
+    assert ran.code == code, ran.err
+    assert ran.document()["status"]["outcome"] == outcome
+    assert f"update one {ran.document()['status']['decisions'][0]['decision']} by tester: plan sha256:" in ran.err
+
+
+async def test_a_decision_waits_no_longer_than_asked(place: Place, package: Package, client: TaskrollClient) -> None:
+    await place.deployed(package(1))
+    await place.create_instance("Echo")
+    await waiting(place, package(2), client)
+    ran = await place.run("approve", "one", "--wait", "--timeout", "1")
+    assert ran.code == 14, ran.err
+    await client.abort("one", AbortInput(by="tester"))
+    await client.wait("one")
+
+
 async def terminate(client: TaskrollClient, request_id: str) -> None:
     temporal = await client.temporal.client()
     handle = temporal.get_workflow_handle(workflow_id(client.settings.namespace, request_id))

@@ -11,7 +11,20 @@ import pytest
 from .place import ROOT
 
 # `dev` has tests of its own.
-COMMANDS = ("deploy", "rollback", "adopt", "prune", "status", "watch", "versions", "doctor", "list", "history", "serve")
+COMMANDS = (
+    "deploy",
+    "rollback",
+    "adopt",
+    "prune",
+    "status",
+    "watch",
+    "diff",
+    "versions",
+    "doctor",
+    "list",
+    "history",
+    "serve",
+)
 DECISIONS = ("approve", "reject", "abort", "resume")
 HEAVY = ("temporalio", "kubernetes", "griffe", "pydantic", "fastapi", "yaml")
 HELP_SECONDS = 0.3
@@ -80,15 +93,19 @@ def test_version() -> None:
         (["deploi"], "deploi"),
         (["status"], "REQUEST_ID"),
         (["status", "a", "b"], "b"),
-        (["deploy", "x", "--drain", "maybe"], "--drain"),
-        (["deploy", "x", "--approval", "maybe"], "--approval"),
-        (["deploy", "x", "--timeout", "soon"], "--timeout"),
-        (["deploy", "x", "-o", "xml"], "--output"),
-        (["rollback", "--to", "first"], "--to"),
+        (["deploy", "x", "--drain", "maybe"], "'--drain': 'maybe' is not one of 'wait'"),
+        (["deploy", "x", "--approval", "maybe"], "'--approval': 'maybe' is not one of 'none'"),
+        (["deploy", "x", "--timeout", "soon"], "'--timeout': Input should be a valid number"),
+        (["deploy", "x", "--timeout", "soon"], "(was 'soon')"),
+        (["watch", "x", "--timeout", "-1"], "greater than or equal to 0.001 (was '-1')"),
+        (["deploy", "x", "-o", "xml"], "'xml'"),
+        (["rollback", "--to", "first"], "(was 'first')"),
+        (["rollback", "--request-id", ""], "'--request-id': is empty"),
+        (["deploy", "x", "--dry-run", "--request-id", ""], "'--request-id': is empty"),
     ],
 )
 def test_wrong_usage_is_named_on_stderr(arguments: list[str], named: str) -> None:
-    ran = taskroll(*arguments)
+    ran = taskroll(*arguments, COLUMNS="200")
     assert ran.returncode == 2
     assert named in ran.stderr
     assert ran.stdout == ""
@@ -103,12 +120,14 @@ def test_wrong_usage_is_named_on_stderr(arguments: list[str], named: str) -> Non
         (["deploy", "/nonexistent"], "/nonexistent"),
         (["deploy", "x", "--drain-timeout", "0"], "drain_timeout"),
         (["deploy", "x", "--approval-timeout", "-1"], "approval_timeout"),
+        (["abort", "x", "--reason", "y" * 5_000], "at most 500 characters"),
     ],
 )
 def test_a_wrong_value_ends_before_anything_is_asked(arguments: list[str], named: str) -> None:
     ran = taskroll(*arguments, TEMPORAL_ADDRESS="127.0.0.1:1", KUBECONFIG="/nonexistent")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert named in ran.stderr
+    assert len(ran.stderr) < 500
     assert "Traceback" not in ran.stderr
 
 

@@ -140,6 +140,31 @@ async def test_a_stdout_that_cannot_be_written(
     assert (process.returncode, err.decode()) == (code, said)
 
 
+async def test_a_locale_without_the_letters(place: Place, package: Package) -> None:
+    await place.deployed(package(1), "one")
+    await place.run("deploy", str(package(2)), "--request-id", "two", "--reason", "größer")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for arguments in (["status", "one"], ["list"]):
+        ran = await place.run(*arguments, **ascii_only)
+        assert (ran.code, ran.err) == (0, ""), arguments
+        assert ran.out.isascii()
+    listed = (await place.run("list", "-o", "json", **ascii_only)).document()
+    assert listed["updates"][0]["reason"] == "größer", "a document loses nothing"
+
+
+async def test_a_narrow_terminal_gets_a_line_per_cell(place: Place, package: Package) -> None:
+    await place.run("deploy", str(package(1)), "--request-id", "one", "--reason", "first")
+    _, text = await on_terminal(place, "list", COLUMNS="40")
+    lines = COLOUR.sub("", text).replace("\r", "").splitlines()
+    assert [line.split() for line in lines if line.strip()][:3] == [
+        ["REQUEST", "ID", "one"],
+        ["STATE", "completed"],
+        ["RELEASE", "1"],
+    ]
+    _, wide = await on_terminal(place, "list", COLUMNS="120")
+    assert "REQUEST ID  STATE" in COLOUR.sub("", wide)
+
+
 async def test_nothing_to_show_is_said_on_stderr(place: Place) -> None:
     for command in ("history", "list"):
         ran = await place.run(command)

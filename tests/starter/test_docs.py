@@ -1,9 +1,11 @@
-"""The reference is complete: every exit code, command, option, route and problem is in it."""
+"""The reference is complete: every exit code, command, option, route, problem and package field is in it."""
 
 import re
+from pathlib import Path
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from starter.cli.exit_codes import ExitCode
 from starter.cli.main import app as cli
@@ -13,11 +15,13 @@ from starter.http.bodies import UpdateBody
 from starter.http.tokens import BearerTokens
 from starter.settings import Settings
 from taskroll.models.policy import UpdatePolicy
+from taskroll.tasklib.package_config import PackageConfig, TaskBases, load_package_config
 
 from .place import ROOT
 
 CLI = (ROOT / "docs" / "cli.md").read_text()
 HTTP = (ROOT / "docs" / "http.md").read_text()
+PACKAGE = (ROOT / "docs" / "package.md").read_text()
 
 
 @pytest.mark.parametrize("code", list(ExitCode), ids=lambda code: code.name)
@@ -58,3 +62,32 @@ def test_every_problem_and_field() -> None:
         assert f"`{code}`" in HTTP, code
     for field in [*UpdateBody.model_fields, *UpdatePolicy.model_fields]:
         assert f"`{field}`" in HTTP or f'"{field}"' in HTTP, field
+
+
+@pytest.mark.parametrize(
+    ("model", "section"), [(PackageConfig, 0), (TaskBases, 1)], ids=["[tool.taskroll]", "[tool.taskroll.bases]"]
+)
+def test_the_fields_of_a_package_are_those_of_the_model(model: type[BaseModel], section: int) -> None:
+    text = PACKAGE.split("\n## ")[section]
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [*_ordered(model)]
+
+
+def _ordered(model: type[BaseModel]) -> list[str]:
+    """As they stand in the model, tables within the table last."""
+    return sorted(model.model_fields, key=lambda name: name == "bases")
+
+
+def test_the_example_of_a_package_names_every_field_and_is_valid(tmp_path: Path) -> None:
+    [example] = re.findall(r"```toml\n(.*?)```", PACKAGE, re.DOTALL)
+    folder = tmp_path / "library"
+    (folder / "src").mkdir(parents=True)
+    (tmp_path / "platform" / "src").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(example)
+    config = load_package_config(folder)
+    assert config.model_fields_set == set(PackageConfig.model_fields)
+    assert config.bases.model_fields_set == set(TaskBases.model_fields)
+
+
+def test_the_defaults_of_a_package_are_the_models() -> None:
+    for name, field in TaskBases.model_fields.items():
+        assert f'| `{name}` | list of class paths | `["{field.default[0]}"]` |' in PACKAGE

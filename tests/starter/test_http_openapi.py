@@ -8,13 +8,27 @@ import jsonschema
 import pytest
 
 from starter.http.app import create_app
-from starter.http.bodies import DecisionBody, DefinitionBody, RollbackBody, UpdateBody, WordBody
+from starter.http.bodies import (
+    AdoptionBody,
+    DecisionBody,
+    DefinitionBody,
+    PruneBody,
+    ReleaseBody,
+    RollbackBody,
+    UpdateBody,
+    WordBody,
+)
 from starter.http.problems import Problem
 from starter.http.tokens import BearerTokens
 from starter.settings import Settings
 
 DOCUMENT = create_app(Settings(), BearerTokens(["a-token-of-the-tests"])).openapi()
-BODIES = {model.__name__: model for model in (DecisionBody, DefinitionBody, RollbackBody, UpdateBody, WordBody)}
+BODIES = {
+    model.__name__: model
+    for model in (
+        AdoptionBody, DecisionBody, DefinitionBody, PruneBody, ReleaseBody, RollbackBody, UpdateBody, WordBody,
+    )
+}  # fmt: skip
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -56,7 +70,7 @@ def schemas_with_examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
 def test_is_openapi_3_1_with_unique_operations() -> None:
     assert DOCUMENT["openapi"].startswith("3.1")
     ids = [operation["operationId"] for _, _, operation in operations()]
-    assert len(ids) == len(set(ids)) == 11
+    assert len(ids) == len(set(ids)) == 15
 
 
 def test_every_schema_is_valid() -> None:
@@ -117,4 +131,4 @@ def test_the_key_is_required_where_something_is_started() -> None:
         for parameter in operation.get("parameters", [])
         if parameter["name"] == "Idempotency-Key"
     }
-    assert with_key == {"/task-updates": True, "/rollbacks": True}
+    assert with_key == {"/task-updates": True, "/rollbacks": True, "/adoptions": True}

@@ -181,7 +181,11 @@ async def test_fields_that_do_not_fit_together(body: dict[str, Any], said: str) 
     async with endpoint(standalone()) as client:
         answer = await client.post("/task-updates", json=body, headers=KEY)
     assert answer.status_code == 422
-    assert said in check_form(answer)["detail"]
+    problem = check_form(answer)
+    assert said in problem["detail"]
+    [finding] = problem["errors"]
+    assert finding["field"] == "body"
+    assert said in finding["message"]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,31 @@ async def test_a_body_that_is_no_json(content: bytes, content_type: str) -> None
         answer = await client.post("/task-updates", content=content, headers={**KEY, "Content-Type": content_type})
     assert check_form(answer)["code"] == "InvalidRequest"
     assert answer.status_code == (400 if content == b"\xff" else 422)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is no JSON: Expecting property name enclosed in double quotes, at line 1, column 2"),
+        ('{"to": 1,\n "reason": x}', "is no JSON: Expecting value, at line 2, column 12"),
+        ('{"reason": "ä"}\n}', "is no JSON: Extra data, at line 2, column 1"),
+    ],
+)
+async def test_a_syntax_error_of_json_has_its_place(content: str, said: str) -> None:
+    async with endpoint(standalone()) as client:
+        answer = await client.post(
+            "/rollbacks", content=content.encode(), headers={**KEY, "Content-Type": "application/json"}
+        )
+    problem = check_form(answer)
+    assert problem["errors"] == [{"field": "body", "message": said}]
+    assert problem["detail"] == f"body: {said}"
+
+
+@pytest.mark.parametrize("path", ["/task-updates?cursor=nonsense", "/task-updates?cursor=W10"])
+async def test_a_cursor_that_is_none_is_a_finding(path: str) -> None:
+    async with endpoint(standalone()) as client:
+        [finding] = check_form(await client.get(path))["errors"]
+    assert finding["message"].startswith("cursor: ")
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["by its length", "while it is read"])

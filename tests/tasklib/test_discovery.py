@@ -6,6 +6,7 @@ import pytest
 from taskroll.tasklib.discovery import TaskPackage, discover
 from taskroll.tasklib.package_config import PackageConfig, TaskBases
 from taskroll.tasklib.package_files import as_sent
+from taskroll.tasklib.problems import errors
 from taskroll.tasklib.source_facts import read_sources
 
 from .conftest import MakePackage
@@ -323,6 +324,19 @@ def test_nothing_found_says_what_was_looked_for_and_what_is_there(make_package: 
     assert "other.base.Job (2)" in problem.message
     assert "base.UnitTask" in problem.hint
     assert str(folder / "pyproject.toml") in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("class W(UnitTask:\n", "syntax"), ("# " + "x" * 600_000, "too-large"), ("W = '\0'", "nul-byte")],
+    ids=["syntax", "too large", "NUL byte"],
+)
+def test_a_module_that_cannot_be_read_is_the_one_finding(make_package: MakePackage, words: str, code: str) -> None:
+    importer = BASE + "from lib.words import W\nclass A(UnitTask): ...\nclass D(Descriptor[W]): ..."
+    package = discover(make_package({"lib/words.py": BASE + words, "lib/a.py": importer}) / "lib")
+    assert [(problem.code, problem.module) for problem in errors(package.problems)] == [(code, "lib.words")]
+    (alone,) = discover(make_package({"lib/words.py": BASE + words, "lib/a.py": ""}) / "lib").problems
+    assert alone.code == code
 
 
 def test_two_runs_find_the_same(make_package: MakePackage) -> None:

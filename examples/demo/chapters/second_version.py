@@ -25,8 +25,10 @@ async def second_version(course: Course) -> None:
     await course.until(REQUEST, lambda view: view.status.phase == "awaiting-approval", "it waits for an approval")
     await course.taskroll.run(f"taskroll status {REQUEST}")
     tell.say(
-        "\nIt waits for a person. Until then nothing is fenced and nothing has changed. An approval binds to the plan."
+        "\nIt waits for a person. Until then nothing is fenced and nothing has changed. An approval binds to the plan, "
+        "which the reviewer reads first:"
     )
+    await course.taskroll.run(f"taskroll diff {REQUEST}")
     await course.taskroll.run(f"taskroll approve {REQUEST} --by reviewer --reason 'the diff is fine'")
     waiting = await course.until(
         REQUEST,
