@@ -21,6 +21,7 @@ from taskroll.models.steps import UpdateRef
 from .dead_workflow import Fate, fate_of, reason_of_termination
 from .services_in_reach import ServicesInReach
 from .step import Progress, log, running
+from .superseded_workflow import tell_superseded
 
 AT_ONCE = 20
 """Updates that one round hands over; the next one takes the rest."""
@@ -46,7 +47,8 @@ class FindDeadUpdates:
         ref = UpdateRef(namespace=step.namespace, request_id=step.only or "", workflow_id="")
         async with running("reconcile", ref) as progress:
             records = {stored.record.request_id: stored for stored in await list_records(self.cluster, step.namespace)}
-            suspects = [step.only] if step.only else await self._under_way(step.namespace, records)
+            fence = await self._fence(step.namespace)
+            suspects = [step.only] if step.only else await self._under_way(step.namespace, fence, records)
             fates = dict(zip(suspects, await run_bounded(suspects, self._fate_in(step.namespace)), strict=True))
             gone = [request_id for request_id, fate in fates.items() if not fate.is_running]
             dead: list[RecoveryInput] = []
@@ -61,16 +63,22 @@ class FindDeadUpdates:
                 and not records[request_id].sealed
                 and records[request_id].record.outcome == "needs_operator"
             ]
-            dropped = 0
+            dropped, superseded = 0, list[str]()
             if not step.only:
+                superseded = await tell_superseded(self.temporal, self.cluster, step.namespace, fence, fates)
                 self._alarm(step.namespace, parked, records)
                 # A recovery drops what was prepared by itself, and not before it has looked.
                 left = {each.request_id for each in dead}
                 dropped = await self._sweep(step.namespace, fates, left, progress)
-            return DeadUpdates(dead=dead, parked=parked, live=len(suspects) - len(gone), dropped=dropped)
+            return DeadUpdates(
+                dead=dead,
+                parked=parked,
+                live=len(suspects) - len(gone),
+                dropped=dropped,
+                superseded=superseded,
+            )
 
-    async def _under_way(self, namespace: str, records: dict[str, StoredRecord]) -> list[str]:
-        fence = await self._fence(namespace)
+    async def _under_way(self, namespace: str, fence: FenceState, records: dict[str, StoredRecord]) -> list[str]:
         fenced = [each.entry.request_id for each in (*fence.holders, *fence.line)]
         opened = [request_id for request_id, stored in records.items() if not stored.sealed]
         unrecorded = [each for each in await list_request_ids(self.cluster, namespace) if each not in records]

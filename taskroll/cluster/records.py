@@ -40,9 +40,9 @@ class StoredRecord:
     sealed: bool
 
 
-async def open_record(cluster: Cluster, record: UpdateRecord) -> None:
-    """Create the update's record, or bring it to this state where it is there and open."""
-    await _write(cluster, record, sealed=False)
+async def open_record(cluster: Cluster, record: UpdateRecord) -> bool:
+    """Create the update's record, or bring it to this state; return False where it is sealed, and stays as it is."""
+    return await _write(cluster, record, sealed=False)
 
 
 async def update_record(cluster: Cluster, record: UpdateRecord) -> None:
@@ -156,24 +156,26 @@ async def _finish_writing(cluster: Cluster, head: UpdateRecord) -> None:
         await _write(cluster, head, sealed=True)
 
 
-async def _write(cluster: Cluster, record: UpdateRecord, *, sealed: bool) -> None:
+async def _write(cluster: Cluster, record: UpdateRecord, *, sealed: bool) -> bool:
+    """Write it; return False where it was sealed before, and stays as it is."""
     manager = field_manager(record.request_id)
 
-    async def attempt() -> None:
+    async def attempt() -> bool:
         source = await find_object(cluster, TASK_UPDATE, record.namespace, record.request_id)
         if source is None:
             body = {"metadata": {"name": record.request_id}, "spec": record_spec(record)}
             source = await create_object(cluster, TASK_UPDATE, record.namespace, body, manager=manager)
         elif is_sealed(source):
-            return
+            return False
         status = record_status(record, sealed=sealed)
         if source.status == status:
-            return
+            return True
         meta = {key: value for key, value in source.meta.items() if key != "managedFields"}
         body = {"metadata": meta, "spec": source.spec, "status": status}
         await replace_object(cluster, TASK_UPDATE, record.namespace, body, manager=manager, subresource="status")
+        return True
 
-    await rereading(attempt)
+    return await rereading(attempt)
 
 
 async def _find(cluster: Cluster, namespace: str, request_id: str) -> StoredRecord | None:
