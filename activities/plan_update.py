@@ -26,6 +26,7 @@ from taskroll.planning import (
     Extent,
     absent_deletions,
     adopted_entries,
+    brought_along,
     changed_keys,
     contents_after,
     extent_of,
@@ -113,6 +114,7 @@ class PlanUpdate:
             warnings=[
                 *absent_deletions(request.delete, live.entries, known),
                 *([] if request.adopt else foreign_edits(keys, live.entries, known)),
+                *(brought_along(keys, live.entries) if changes and current is None else []),
                 *warnings,
                 *unseen,
             ],
