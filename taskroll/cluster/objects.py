@@ -23,6 +23,8 @@ class FieldWriter:
     manager: str
     time: str
     subresource: str
+    operation: str
+    """``Update`` or ``Apply``."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class KubeObject:
     def writers(self) -> list[FieldWriter]:
         entries = cast("list[dict[str, Any]]", self.meta.get("managedFields") or [])
         return [
-            FieldWriter(str(entry.get("manager", "")), str(entry.get("time", "")), str(entry.get("subresource", "")))
+            FieldWriter(*(str(entry.get(part, "")) for part in ("manager", "time", "subresource", "operation")))
             for entry in entries
         ]
 
