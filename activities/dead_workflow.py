@@ -11,6 +11,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.models.errors import ServiceUnavailable
 
+from .step import log
+
 RPC_TIMEOUT = timedelta(seconds=10)
 PHASE = SearchAttributeKey.for_keyword("TaskrollPhase")
 
@@ -52,6 +54,18 @@ async def fate_of(handle: WorkflowHandle[object, object]) -> Fate:
         return Fate(is_running=False, has_history=True, in_words="its workflow was terminated")
     ended = description.status.name.lower().replace("_", " ")
     return Fate(is_running=False, has_history=True, in_words=f"its workflow {ended} before the update had ended")
+
+
+async def list_workflows(client: Client, query: str) -> list[tuple[str, str]]:
+    """Workflow id and request id of those that match, as far as Temporal's list is up to date; none where it fails."""
+    try:
+        return [
+            (found.id, found.id.rpartition("/")[2])
+            async for found in client.list_workflows(query, rpc_timeout=RPC_TIMEOUT)
+        ]
+    except RPCError as error:
+        log.warning("workflows could not be listed", error=error.message)
+        return []
 
 
 async def reason_of_termination(client: Client, workflow_id: str) -> str:

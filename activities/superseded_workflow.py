@@ -4,7 +4,7 @@ Temporal has such a workflow again where it was restored from an old back-up. It
 waits for people comes to no step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -15,14 +15,19 @@ from taskroll.cluster.fence_state import FenceState
 from taskroll.cluster.records import find_records
 from taskroll.models.names import workflow_id
 
-from .dead_workflow import RPC_TIMEOUT, Fate, fate_of
+from .dead_workflow import RPC_TIMEOUT, Fate, fate_of, list_workflows
 from .step import log
 
 RUNNING = "TaskrollNamespace = '{}' AND ExecutionStatus = 'Running' AND WorkflowType IN ('TaskUpdate', 'TaskRecovery')"
 
 
 async def tell_superseded(
-    temporal: Client, cluster: Cluster, namespace: str, fence: FenceState, fates: Mapping[str, Fate]
+    temporal: Client,
+    cluster: Cluster,
+    namespace: str,
+    fence: FenceState,
+    opened: Collection[str],
+    fates: Mapping[str, Fate],
 ) -> list[str]:
     """Tell each of them, so that it ends as the record says, or leaves the update to a recovery.
 
@@ -31,14 +36,15 @@ async def tell_superseded(
         cluster: The API server.
         namespace: Of the updates.
         fence: As it was before `fates` were asked.
+        opened: Request ids of the updates whose record is not sealed.
         fates: What Temporal says of the workflows of updates that are under way.
 
     Returns:
         Request ids of the updates whose workflow was told.
     """
     told: list[str] = []
-    running = await _running(temporal, namespace)
-    ids = list(dict.fromkeys(request_id for _, request_id in running))
+    running = await list_workflows(temporal, RUNNING.format(namespace))
+    ids = list(dict.fromkeys(request_id for _, request_id in running if request_id not in opened))
     ended = {
         stored.record.request_id: stored.record.outcome
         for stored in await find_records(cluster, namespace, ids)
@@ -62,18 +68,6 @@ async def tell_superseded(
                 why = "the update was approved and is under way, and its workflow does not know of it"
                 told += await _tell(temporal, workflow_id(namespace, request_id), request_id, why)
     return told
-
-
-async def _running(temporal: Client, namespace: str) -> list[tuple[str, str]]:
-    """Workflow id and request id of each update and recovery that runs, as far as the list is up to date."""
-    try:
-        return [
-            (found.id, found.id.rpartition("/")[2])
-            async for found in temporal.list_workflows(RUNNING.format(namespace), rpc_timeout=RPC_TIMEOUT)
-        ]
-    except RPCError as error:
-        log.warning("running workflows could not be listed", error=error.message)
-        return []
 
 
 async def _tell(temporal: Client, name: str, request_id: str, why: str) -> list[str]:

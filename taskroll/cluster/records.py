@@ -19,8 +19,9 @@ from taskroll.models.record import UpdateRecord
 from .bounded import run_bounded
 from .config_maps import read_config_map, string_data, swap_config_map
 from .connection import Cluster
+from .errors import Invalid
 from .objects import KubeObject, create_object, find_object, list_objects, replace_object
-from .record_object import SPEC_FIELDS, is_sealed, record_from, record_spec, record_status
+from .record_object import DIGEST_FIELD, SPEC_FIELDS, is_sealed, record_from, record_spec, record_status
 from .rereading import rereading
 from .resources import TASK_UPDATE, field_manager
 
@@ -118,6 +119,18 @@ async def list_records(cluster: Cluster, namespace: str) -> list[StoredRecord]:
     """All records, the newest first by their start."""
     found = [_stored(item) for item in await list_objects(cluster, TASK_UPDATE, namespace)]
     return sorted(found, key=lambda stored: (stored.record.started_at, stored.record.request_id), reverse=True)
+
+
+async def list_open_records(cluster: Cluster, namespace: str) -> list[UpdateRecord]:
+    """The records of updates that have not ended. However many have, the API server sends none of those.
+
+    But where its CRD is of an earlier taskroll, and does not let records be selected by it.
+    """
+    try:
+        found = await list_objects(cluster, TASK_UPDATE, namespace, fields={f"status.{DIGEST_FIELD}": ""})
+    except Invalid:
+        found = await list_objects(cluster, TASK_UPDATE, namespace)
+    return [stored.record for stored in map(_stored, found) if not stored.sealed]
 
 
 async def verify_records(cluster: Cluster, namespace: str) -> list[str]:
