@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.requests import read_request
 from taskroll.models.errors import StillInUse
@@ -30,9 +31,11 @@ class CheckUnregistered:
 
         Raises:
             ApplicationError: ``StillInUse``, naming them, where the policy is to refuse or time is up.
-                ``GatewayUnavailable`` where the gateway does not answer: retried until time is up.
+                ``GatewayUnavailable`` where the gateway does not answer: retried until time is up. ``TakenOver`` where
+                the update has ended or a recovery acts for it.
         """
         async with running("check", check) as progress, asking_until(check.budget):
+            await check_writer(self.cluster, check.namespace, check.request_id, check.recovery)
             plan = await read_plan(self.cluster, check.namespace, check.plan)
             request = await read_request(self.cluster, check.namespace, check.request_id)
             search = await self.usage.search(check.namespace, plan.closure, plan.depends_on, request.apps)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
-from taskroll.cluster.commit_release import ReleaseOrder, commit_release, find_commit
+from taskroll.cluster.commit_release import ReleaseOrder, check_not_taken_back, commit_release, find_commit
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
@@ -26,10 +26,11 @@ class CommitRelease:
 
         Raises:
             ApplicationError: ``NotLoadable`` where a replica that started since cannot load it, ``TamperedState`` where
-                the release pointer was edited by hand.
+                the release pointer was edited by hand, ``TakenBack`` where the update was taken back already.
         """
         async with running("commit", step) as progress:
             await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
+            await check_not_taken_back(self.cluster, step.namespace, step.request_id)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             request = await read_request(self.cluster, step.namespace, step.request_id)
             if await find_commit(self.cluster, step.namespace, step.request_id, request.origin) is None:

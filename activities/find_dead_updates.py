@@ -1,7 +1,7 @@
 """Find the updates whose workflow is gone before they had ended, and what replicas still keep for such."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import Gauge
 from temporalio import activity
@@ -11,21 +11,25 @@ from taskroll.cluster.bounded import run_bounded
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.fence import read_fence
 from taskroll.cluster.fence_state import FenceState
-from taskroll.cluster.records import StoredRecord, list_records, read_record
-from taskroll.cluster.requests import list_request_ids, read_request
+from taskroll.cluster.records import find_records, list_open_records, read_record
+from taskroll.cluster.requests import read_request
 from taskroll.models.errors import TamperedState, TaskrollError, UnknownUpdate
 from taskroll.models.names import recovery_workflow_id, workflow_id
+from taskroll.models.record import UpdateRecord
 from taskroll.models.recovery import DeadUpdates, ReconcileInput, RecoveryInput
 from taskroll.models.steps import UpdateRef
 
-from .dead_workflow import Fate, fate_of, reason_of_termination
+from .dead_workflow import Fate, fate_of, list_workflows, reason_of_termination
 from .services_in_reach import ServicesInReach
 from .step import Progress, log, running
+from .superseded_workflow import tell_superseded
 
 AT_ONCE = 20
 """Updates that one round hands over; the next one takes the rest."""
 SWEEP_SECONDS = 10.0
 """For asking the replicas what they have prepared, and again for telling them to drop it."""
+
+CUT_OFF = "TaskrollNamespace = '{}' AND WorkflowType = 'TaskUpdate' AND ExecutionStatus IN ('Terminated', 'TimedOut')"
 
 PARKED = Gauge("taskroll_updates_parked", "Updates that wait for an operator, their fence up", ["namespace"])
 
@@ -35,18 +39,21 @@ class FindDeadUpdates:
     temporal: Client
     cluster: Cluster
     services: ServicesInReach
+    _sealed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Namespace and request id of terminated updates that were found to have ended."""
 
     @activity.defn(name="find-dead-updates")
     async def run(self, step: ReconcileInput) -> DeadUpdates:
         """Compare what the cluster says is under way with the workflows that run.
 
-        Under way is what holds the fence or waits in its line, has a record that is not closed, or was started and
-        never got as far as a record.
+        Under way is what holds the fence or waits in its line, has a record that is not closed, or was terminated
+        before it got as far as a record. What has ended is not looked at, however much there is of it.
         """
         ref = UpdateRef(namespace=step.namespace, request_id=step.only or "", workflow_id="")
         async with running("reconcile", ref) as progress:
-            records = {stored.record.request_id: stored for stored in await list_records(self.cluster, step.namespace)}
-            suspects = [step.only] if step.only else await self._under_way(step.namespace, records)
+            fence = await self._fence(step.namespace)
+            opened = {record.request_id: record for record in await list_open_records(self.cluster, step.namespace)}
+            suspects = [step.only] if step.only else await self._under_way(step.namespace, fence, opened)
             fates = dict(zip(suspects, await run_bounded(suspects, self._fate_in(step.namespace)), strict=True))
             gone = [request_id for request_id, fate in fates.items() if not fate.is_running]
             dead: list[RecoveryInput] = []
@@ -57,24 +64,36 @@ class FindDeadUpdates:
             parked = [
                 request_id
                 for request_id in suspects
-                if request_id in records
-                and not records[request_id].sealed
-                and records[request_id].record.outcome == "needs_operator"
+                if request_id in opened and opened[request_id].outcome == "needs_operator"
             ]
-            dropped = 0
+            dropped, superseded = 0, list[str]()
             if not step.only:
-                self._alarm(step.namespace, parked, records)
+                superseded = await tell_superseded(self.temporal, self.cluster, step.namespace, fence, opened, fates)
+                self._alarm(step.namespace, parked, opened)
                 # A recovery drops what was prepared by itself, and not before it has looked.
                 left = {each.request_id for each in dead}
                 dropped = await self._sweep(step.namespace, fates, left, progress)
-            return DeadUpdates(dead=dead, parked=parked, live=len(suspects) - len(gone), dropped=dropped)
+            return DeadUpdates(
+                dead=dead,
+                parked=parked,
+                live=len(suspects) - len(gone),
+                dropped=dropped,
+                superseded=superseded,
+            )
 
-    async def _under_way(self, namespace: str, records: dict[str, StoredRecord]) -> list[str]:
-        fence = await self._fence(namespace)
+    async def _under_way(self, namespace: str, fence: FenceState, opened: Iterable[str]) -> list[str]:
         fenced = [each.entry.request_id for each in (*fence.holders, *fence.line)]
-        opened = [request_id for request_id, stored in records.items() if not stored.sealed]
-        unrecorded = [each for each in await list_request_ids(self.cluster, namespace) if each not in records]
-        return list(dict.fromkeys([*fenced, *opened, *unrecorded]))
+        return list(dict.fromkeys([*fenced, *opened, *await self._cut_off(namespace, {*fenced, *opened})]))
+
+    async def _cut_off(self, namespace: str, known: set[str]) -> list[str]:
+        """Updates whose workflow was terminated before there was a record of them."""
+        ended = await list_workflows(self.temporal, CUT_OFF.format(namespace))
+        suspects = [each for each in dict.fromkeys(request_id for _, request_id in ended) if each not in known]
+        # What is sealed stays so: each is looked up once.
+        unseen = [request_id for request_id in suspects if (namespace, request_id) not in self._sealed]
+        found = await find_records(self.cluster, namespace, unseen)
+        self._sealed |= {(namespace, stored.record.request_id) for stored in found if stored.sealed}
+        return [request_id for request_id in unseen if (namespace, request_id) not in self._sealed]
 
     async def _fence(self, namespace: str) -> FenceState:
         try:
@@ -122,11 +141,11 @@ class FindDeadUpdates:
             release=step.release,
         )
 
-    def _alarm(self, namespace: str, parked: Iterable[str], records: dict[str, StoredRecord]) -> None:
+    def _alarm(self, namespace: str, parked: Iterable[str], records: dict[str, UpdateRecord]) -> None:
         names = list(parked)
         PARKED.labels(namespace=namespace).set(len(names))
         for name in names:
-            log.error("update needs an operator", request_id=name, message=records[name].record.message)
+            log.error("update needs an operator", request_id=name, message=records[name].message)
 
     async def _sweep(self, namespace: str, fates: dict[str, Fate], left: set[str], progress: Progress) -> int:
         """Have replicas drop what they prepared for updates that nothing acts for; who is out of reach can wait."""

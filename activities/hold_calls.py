@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.models.steps import HoldInput, HoldResult
 
@@ -24,9 +25,10 @@ class HoldCalls:
 
         Raises:
             ApplicationError: ``CallsInFlight`` where calls do not end in time, ``ReplicaUnreachable`` where one does
-                not answer.
+                not answer, ``TakenOver`` where the update has ended or a recovery acts for it.
         """
         async with running("hold-calls", step) as progress:
+            await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             # From before the first request: no hold ends earlier than this.
             until = datetime.now(UTC) + timedelta(seconds=step.expires)

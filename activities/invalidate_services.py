@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
+from taskroll.cluster.fence import check_writer
 from taskroll.models.steps import InvalidateResult, ReleaseStep
 
 from .services_in_reach import ServicesInReach
@@ -22,9 +23,19 @@ class InvalidateServices:
         """Activate the release on every replica.
 
         Raises:
-            ApplicationError: ``NotAttested`` where a replica refuses it, or the rollout of a service does not end.
+            ApplicationError: ``NotAttested`` where a replica refuses it, or the rollout of a service does not end,
+                ``TakenOver`` where the update has ended or a recovery acts for it: a service without the agent might go
+                back to an earlier release for it.
         """
         async with running("invalidate", step) as progress:
+            # The fence of an update that a recovery completes may be down already, for its apps to come back.
+            await check_writer(
+                self.services.fleet.cluster,
+                step.namespace,
+                step.request_id,
+                step.recovery,
+                must_hold=not step.recovery,
+            )
             patience = sum(service.patience for service in self.services.fleet.config.services)
             seconds = min(AT_MOST + patience, seconds_left(step.budget))
             outcome = await self.services.invalidate(step, seconds, progress)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from taskroll.cluster.apply_change import apply_changes
+from taskroll.cluster.commit_release import check_not_taken_back
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
@@ -32,10 +33,11 @@ class PatchDefinitions:
         Raises:
             ApplicationError: ``ForeignWrite`` where a live definition is neither the former nor the new one,
                 ``RefusedByCluster`` with the API server's words, ``StillInUse`` where an instance came after the check,
-                ``TakenOver`` where a recovery acts for the update.
+                ``TakenOver`` where a recovery acts for the update, ``TakenBack`` where it was taken back already.
         """
         async with running("patch", step) as progress:
             await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
+            await check_not_taken_back(self.cluster, step.namespace, step.request_id)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             if not step.instances_stay:
                 await self._refuse_late_instances(step.namespace, plan)

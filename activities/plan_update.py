@@ -16,7 +16,7 @@ from taskroll.cluster.releases import current_release, find_release
 from taskroll.cluster.requests import read_request
 from taskroll.cluster.revisions import read_definition_revisions
 from taskroll.cluster.task_instances import list_instances
-from taskroll.models.errors import FenceNotEnforced, GatewayUnavailable, InvalidRequest
+from taskroll.models.errors import FenceNotEnforced, GatewayUnavailable, InvalidRequest, TakenOver
 from taskroll.models.names import plan_name
 from taskroll.models.plan import Plan, PlanSummary
 from taskroll.models.record import RecordedChange, UpdateRecord
@@ -26,6 +26,7 @@ from taskroll.planning import (
     Extent,
     absent_deletions,
     adopted_entries,
+    brought_along,
     changed_keys,
     contents_after,
     extent_of,
@@ -56,7 +57,7 @@ class PlanUpdate:
         Raises:
             ApplicationError: ``InvalidSource``, ``RefusedByCluster`` (from the server-side dry run), ``UnknownRelease``
                 or ``InvalidRequest``: the request is wrong, sending it again will not help. ``FenceNotEnforced`` where
-                it asks for more than this cluster does.
+                it asks for more than this cluster does. ``TakenOver`` where the update has ended.
         """
         async with running("plan", step):
             name = plan_name(step.request_id, step.number)
@@ -65,7 +66,8 @@ class PlanUpdate:
                 plan = await read_plan(self.cluster, step.namespace, name)
             except NotFound:
                 plan = await write_plan(self.cluster, step.namespace, await self._make(step, request))
-            await open_record(self.cluster, _record(step, request, plan, name))
+            if not await open_record(self.cluster, _record(step, request, plan, name)):
+                raise TakenOver(f"the record of update {step.request_id!r} says that it has ended")
             return plan.summary(name)
 
     async def _request(self, step: PlanInput) -> SubmittedRequest:
@@ -112,6 +114,7 @@ class PlanUpdate:
             warnings=[
                 *absent_deletions(request.delete, live.entries, known),
                 *([] if request.adopt else foreign_edits(keys, live.entries, known)),
+                *(brought_along(keys, live.entries) if changes and current is None else []),
                 *warnings,
                 *unseen,
             ],

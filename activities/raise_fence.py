@@ -15,7 +15,7 @@ from taskroll.cluster.connection import Cluster
 from taskroll.cluster.fence import FenceAttempt, lower_fence, raise_fence
 from taskroll.cluster.fence_enforcement import INSTALL, await_enforcement
 from taskroll.cluster.fence_state import FenceEntry
-from taskroll.cluster.plans import read_plan
+from taskroll.cluster.plans import find_last_plan, read_plan
 from taskroll.cluster.records import read_record
 from taskroll.cluster.task_instances import list_instances
 from taskroll.models.errors import FenceNotEnforced, FenceTimeout, TakenOver, UnknownUpdate
@@ -66,7 +66,7 @@ class RaiseFence:
                     f"admission policies are not installed: {INSTALL}. Else see what they are bound to; and where they "
                     "had been removed and installed again, the API server needs a restart (kubernetes issue 130887)"
                 )
-            result = await self._look_behind(fence, plan)
+            result = await self._look_behind(fence, plan, attempt)
             return result.model_copy(update={"enforced": enforced})
 
     async def _see_that_it_goes_on(self, fence: FenceInput) -> None:
@@ -89,13 +89,20 @@ class RaiseFence:
                 )
             await asyncio.sleep(POLL_INTERVAL)
 
-    async def _look_behind(self, fence: FenceInput, plan: Plan) -> FenceResult:
-        if not await is_plan_current(self.cluster, fence.namespace, plan):
+    async def _look_behind(self, fence: FenceInput, plan: Plan, attempt: FenceAttempt) -> FenceResult:
+        # Who held the fence before may have written already: a workflow that Temporal has again from an old back-up.
+        if not await is_plan_current(self.cluster, fence.namespace, plan, may_have_written=attempt.was_held):
             # Whoever goes back to the end of the line meets the next drift there: among many, that would never end.
-            if not fence.keep_on_drift:
+            keep = fence.keep_on_drift or (attempt.was_held and await self._is_further(fence, plan))
+            if not keep:
                 await lower_fence(self.cluster, fence.namespace, fence.request_id)
-            return FenceResult(held=fence.keep_on_drift, drifted=True)
+            return FenceResult(held=keep, drifted=True)
         instances = await list_instances(self.cluster, fence.namespace, set(plan.task_classes))
         return FenceResult(
             held=True, instances=[f"{instance.class_name} {instance.name}" for instance in instances[:20]]
         )
+
+    async def _is_further(self, fence: FenceInput, plan: Plan) -> bool:
+        """Whether the update had a later plan, and may hold the fence for that."""
+        last = await find_last_plan(self.cluster, fence.namespace, fence.request_id)
+        return last is not None and last.number > plan.number

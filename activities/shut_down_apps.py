@@ -8,6 +8,7 @@ from temporalio import activity
 
 from taskroll.cluster.app_journal import Act, AppJournal, JournalLine
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.requests import read_request
 from taskroll.models.errors import StillInUse
@@ -35,11 +36,13 @@ class ShutDownApps:
 
         Raises:
             ApplicationError: ``StillInUse``, before any app is stopped, where one could not be registered again.
-                ``GatewayUnavailable`` where the gateway does not answer: retried until time is up.
+                ``GatewayUnavailable`` where the gateway does not answer: retried until time is up. ``TakenOver`` where
+                the update has ended or a recovery acts for it.
         """
         async with running("shut-down-apps", step) as progress, asking_until(step.budget):
             gateway = self.usage.gateway
             assert gateway is not None, "the plan refuses the policy where no platform is configured"
+            await check_writer(self.cluster, step.namespace, step.request_id, step.recovery)
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             request = await read_request(self.cluster, step.namespace, step.request_id)
             search = await self.usage.search(step.namespace, plan.closure, plan.depends_on, request.apps)

@@ -7,10 +7,13 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
+from taskroll.cluster.claim_definitions import claim_definitions
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.fence import take_over
 from taskroll.cluster.fence_enforcement import await_enforcement
 from taskroll.cluster.fence_state import Recovery
+from taskroll.cluster.plans import find_last_plan
+from taskroll.models.errors import RefusedByCluster
 from taskroll.models.recovery import TakeOverInput, TakeOverResult
 from taskroll.models.status import UpdateStatus
 
@@ -49,11 +52,27 @@ class TakeOver:
                 enforced = await await_enforcement(
                     self.cluster, step.namespace, holder.probe_class, within=ENFORCED_WITHIN
                 )
+                progress.note = "marks what the update was to change"
+                await self._claim(step)
             return TakeOverResult(
                 is_held=holder is not None,
                 is_enforced=enforced,
                 seen=await _last_status(handle) if fate.has_history else None,
             )
+
+    async def _claim(self, step: TakeOverInput) -> None:
+        plan = await find_last_plan(self.cluster, step.namespace, step.request_id)
+        if plan is None:
+            return
+        # What is adopted is never written: who edits it meanwhile is in nobody's way.
+        changes = [change for change in plan.written() if change.action != "adopt"]
+        try:
+            await claim_definitions(
+                self.cluster, step.namespace, changes, request_id=step.request_id, recovery=step.recovery
+            )
+        except RefusedByCluster as error:
+            # It is a second guard: where it cannot be had, the API server's policies are the first.
+            log.warning("definitions could not be marked for the recovery", error=error.message)
 
 
 async def _last_status(handle: WorkflowHandle[object, object]) -> UpdateStatus | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from taskroll.cluster.connection import Cluster
+from taskroll.cluster.fence import check_writer
 from taskroll.cluster.plans import read_plan
 from taskroll.cluster.releases import read_release
 from taskroll.models.steps import ReleaseStep, VerifyResult
@@ -23,9 +24,13 @@ class VerifyServices:
         """Ask every replica which classes are live in it, until all answers are right or the budget is used up.
 
         Raises:
-            ApplicationError: ``NotAttested``, naming the replicas and what they run instead.
+            ApplicationError: ``NotAttested``, naming the replicas and what they run instead. ``TakenOver`` where the
+                update has ended or a recovery acts for it.
         """
         async with running("verify", step) as progress:
+            await check_writer(
+                self.cluster, step.namespace, step.request_id, step.recovery, must_hold=not step.recovery
+            )
             plan = await read_plan(self.cluster, step.namespace, step.plan)
             released = (await read_release(self.cluster, step.namespace, step.release)).digests()
             expected = {str(change.key): released.get(str(change.key)) for change in plan.changes}

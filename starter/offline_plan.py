@@ -16,6 +16,7 @@ from taskroll.planning import (
     LiveState,
     absent_deletions,
     adopted_entries,
+    brought_along,
     changed_keys,
     contents_after,
     extent_of,
@@ -107,7 +108,8 @@ def _plan(
     extent = extent_of(changes, live.contents, after)
     edits = [] if request.adopt else foreign_edits(keys, live.entries, released)
     absent = absent_deletions(request.delete, live.entries, released)
-    warnings = [*absent, *edits, *refuse_bad_sources(after, extent, provided)]
+    along = brought_along(keys, live.entries) if keys and not released else []
+    warnings = [*absent, *edits, *along, *refuse_bad_sources(after, extent, provided)]
     return OfflinePlan(
         namespace=request.namespace,
         changes=planned_changes(changes, live.contents, after),

@@ -136,6 +136,18 @@ def absent_deletions(
     ]
 
 
+def brought_along(keys: Collection[str], live: Collection[str]) -> list[str]:
+    """A warning where a first release takes definitions as they are that the update does not change."""
+    others = sorted(key for key in live if key not in keys)
+    if not others:
+        return []
+    shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+    return [
+        f"there is no release yet: the first one takes what else is live as it is, and replicas load it too: {shown}. "
+        "To take all of it as it is before anything changes: taskroll adopt"
+    ]
+
+
 def make_changes(
     keys: Iterable[str],
     wanted: Mapping[str, ReleaseEntry | None],

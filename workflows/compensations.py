@@ -52,9 +52,8 @@ class Compensations:
 
 
 def is_taken_over(error: BaseException) -> bool:
-    """Whether a step failed because somebody else acts for the update by now."""
-    cause = error.__cause__
-    return isinstance(cause, ApplicationError) and cause.type == TakenOver.code
+    """Whether a step failed because somebody else acts for the update by now, or it has ended."""
+    return any(isinstance(each, ApplicationError) and each.type == TakenOver.code for each in (error, error.__cause__))
 
 
 def failure_message(error: BaseException) -> str:

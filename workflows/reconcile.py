@@ -37,7 +37,11 @@ class TaskReconcileWorkflow:
             summary="compare what is under way with the workflows that run",
         )
         report = ReconcileReport(
-            namespace=request.namespace, parked=list(found.parked), live=found.live, dropped=found.dropped
+            namespace=request.namespace,
+            parked=list(found.parked),
+            live=found.live,
+            dropped=found.dropped,
+            superseded=list(found.superseded),
         )
         for dead in found.dead:
             (report.recovering if await _start_recovery(dead) else report.under_recovery).append(dead.request_id)

@@ -13,10 +13,9 @@ with workflow.unsafe.imports_passed_through():
 
 from .compensations import failure_message, is_taken_over
 from .shielding import shielded
-from .task_update import TaskUpdateWorkflow, released_by
+from .task_update import ASSESS_BUDGET, TaskUpdateWorkflow, released_by
 
 TAKE_OVER_BUDGET = timedelta(minutes=2)
-ASSESS_BUDGET = timedelta(minutes=2)
 LAST_WORDS = timedelta(seconds=3)
 """An activity of a workflow that is gone learns of it by its next heartbeat, a second later, and stops."""
 TOKEN_LENGTH = 8
@@ -38,6 +37,9 @@ class TaskRecoveryWorkflow(TaskUpdateWorkflow):
     async def run(  # pyright: ignore[reportIncompatibleMethodOverride] - nobody calls it through the base class
         self, request: RecoveryInput
     ) -> UpdateStatus:
+        return await self._or_as_recorded(self._run())
+
+    async def _run(self) -> UpdateStatus:
         await shielded(self._recover())
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._status.model_copy(update={"plan": None})
@@ -74,6 +76,9 @@ class TaskRecoveryWorkflow(TaskUpdateWorkflow):
 
     async def _outcome_after(self, taken: TakeOverResult, found: Assessment) -> Outcome:
         """What becomes of the update; registers the compensations for what has to be taken back."""
+        if found.is_sealed and found.recorded and found.recorded.outcome:
+            # Its fence is all that was left, if that.
+            return found.recorded.outcome
         self._remember(taken.seen or found.recorded)
         self._may_have_stopped_apps = self._policy.drain == "shutdown"
         plan = self._status.plan = found.plan

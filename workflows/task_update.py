@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.abort_prepared import AbortPrepared
+    from activities.assess_update import AssessUpdate
     from activities.check_unregistered import CheckUnregistered
     from activities.commit_release import CommitRelease
     from activities.finish_update import FinishUpdate
@@ -33,11 +34,13 @@ with workflow.unsafe.imports_passed_through():
         InvalidRequest,
         InvalidSource,
         RefusedByCluster,
+        TakenOver,
         UnknownRelease,
         WrongPhase,
     )
     from taskroll.models.names import workflow_id
     from taskroll.models.plan import PlanSummary
+    from taskroll.models.recovery import Assessment
     from taskroll.models.request import UpdateInput
     from taskroll.models.status import Decision, Outcome, Step, StepName, UpdateStatus
     from taskroll.models.steps import (
@@ -80,6 +83,7 @@ HOLD_LEFT = timedelta(seconds=5)
 COMMIT_BUDGET = timedelta(minutes=5)
 RELEASE_BUDGET = timedelta(minutes=1)
 INVALIDATE_BUDGET = timedelta(minutes=10)
+ASSESS_BUDGET = timedelta(minutes=2)
 REFUSE_BUDGET = timedelta(minutes=1)
 """For a gateway that does not answer, where the policy is not to wait for anybody."""
 GRACE = timedelta(seconds=30)
@@ -102,6 +106,9 @@ REJECTING_CODES = {
 
 UNNAMED = "somebody who gave no name"
 
+ENDS_AS_RECORDED = "ends-as-recorded"
+"""Patch: a workflow that is not the one to act looks how the update ended, where it just failed before."""
+
 Result = TypeVar("Result", bound=StepResult)
 
 
@@ -121,6 +128,7 @@ class TaskUpdateWorkflow:
         self._approval = Approval()
         self._compensations = Compensations()
         self._abort: AbortInput | None = None
+        self._superseded = ""
         self._is_cancelled = False
         self._may_have_stopped_apps = False
         self._apps_failure = ""
@@ -176,13 +184,17 @@ class TaskUpdateWorkflow:
 
     @workflow.run
     async def run(self, request: UpdateInput) -> UpdateStatus:
+        return await self._or_as_recorded(self._run())
+
+    async def _run(self) -> UpdateStatus:
         failure: BaseException | None = None
         try:
-            outcome = await cancelled_when(lambda: self._abort is not None, self._update())
+            outcome = await cancelled_when(lambda: self._abort is not None or bool(self._superseded), self._update())
         except (Exception, asyncio.CancelledError) as error:
             # Anything else is a bug: it must not roll back, but leave the workflow task failing for a fixed worker.
             if not (isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error)):
                 raise
+            self._raise_if_superseded()
             if is_taken_over(error):
                 # A recovery finishes the update, or has: whatever this workflow did now would be one writer too many.
                 raise
@@ -190,11 +202,44 @@ class TaskUpdateWorkflow:
             outcome = self._outcome_of(error)
         await shielded(self._settle(outcome))
         await workflow.wait_condition(workflow.all_handlers_finished)
-        if failure is not None and self._status.outcome == "rolled_back":
+        if self._status.outcome == "rolled_back":
             if self._is_cancelled:
                 raise asyncio.CancelledError(self._status.message)
             raise ApplicationError(self._status.message, type="RolledBack", non_retryable=True) from failure
         return self._status.model_copy(update={"plan": None})
+
+    async def _or_as_recorded(self, body: Awaitable[UpdateStatus]) -> UpdateStatus:
+        """Await the body; where somebody else has ended the update meanwhile, end as the record says they did.
+
+        That is so where a recovery was faster, and where Temporal has this workflow again from an old back-up.
+        """
+        try:
+            return await body
+        except Exception as error:
+            if not is_taken_over(error) or not workflow.patched(ENDS_AS_RECORDED):
+                raise
+            found = await shielded(self._look())
+            if not found.is_sealed or found.recorded is None:
+                raise
+            ended = self._board.status = found.recorded
+            self._board.show(ended.outcome or ended.phase)
+            if ended.outcome == "rolled_back":
+                raise ApplicationError(ended.message, type="RolledBack", non_retryable=True) from error
+            return ended
+
+    async def _look(self) -> Assessment:
+        return await workflow.execute_activity_method(
+            AssessUpdate.run,
+            self._ref,
+            schedule_to_close_timeout=ASSESS_BUDGET + GRACE,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=RETRY,
+            summary="how the update ended",
+        )
+
+    def _raise_if_superseded(self) -> None:
+        if self._superseded:
+            raise ApplicationError(self._superseded, type=TakenOver.code, non_retryable=True)
 
     # What people say to a running update. A signal without input would fail the workflow task for good if its handler
     # required one. An approval without a name counts for nothing; stopping in need must work all the same.
@@ -230,6 +275,11 @@ class TaskUpdateWorkflow:
     def resume(self, wish: ResumeInput | None = None) -> None:
         if self._status.outcome == "needs_operator":
             self._resume = wish or ResumeInput(by=UNNAMED)
+
+    @workflow.signal
+    def superseded(self, why: str = "") -> None:
+        """From the reconciler: the cluster says that the update is over, or further than this workflow knows."""
+        self._superseded = why or "the update is over"
 
     @workflow.update
     def release_fence(self, wish: ReleaseInput) -> None:
@@ -535,9 +585,9 @@ class TaskUpdateWorkflow:
                 "plan": None,
             }
         )
-        await self._record(ended, keep_fence=False)
+        ended = await self._record(ended, keep_fence=False) or ended
         self._board.status = ended.model_copy(update={"plan": self._status.plan})
-        self._board.show(outcome)
+        self._board.show(ended.outcome or outcome)
 
     async def _park(self, failed: dict[str, str]) -> None:
         """«Needs operator»: the fence stays up until somebody resumes."""
@@ -556,17 +606,21 @@ class TaskUpdateWorkflow:
             if not workflow.is_failure_exception(error):
                 raise
             workflow.logger.error("the record could not be written: %s", failure_message(error))
-        await workflow.wait_condition(lambda: self._resume is not None or self._release is not None)
+        await workflow.wait_condition(
+            lambda: self._resume is not None or self._release is not None or bool(self._superseded)
+        )
+        self._raise_if_superseded()
         self._status.outcome = None
         if self._release is not None:
             self._status.message = released_by(self._release)
         elif self._resume is not None:
             self._status.message = f"resumed by {self._resume.by}"
 
-    async def _record(self, status: UpdateStatus, *, keep_fence: bool) -> None:
+    async def _record(self, status: UpdateStatus, *, keep_fence: bool) -> UpdateStatus | None:
+        """Write the record; return how the update had ended, where it had before."""
         plan = self._status.plan.name if self._status.plan else None
         finish = FinishInput(**self._ref.model_dump(), status=status, plan=plan, keep_fence=keep_fence)
-        await workflow.execute_activity_method(
+        return await workflow.execute_activity_method(
             FinishUpdate.run,
             finish,
             start_to_close_timeout=timedelta(minutes=2),
@@ -625,7 +679,7 @@ class TaskUpdateWorkflow:
         return result
 
     def _is_stopped(self) -> bool:
-        return self._abort is not None or workflow.cancellation_reason() is not None
+        return self._abort is not None or bool(self._superseded) or workflow.cancellation_reason() is not None
 
     def _compensation_budget(self) -> timedelta:
         assert self._compensating_until is not None

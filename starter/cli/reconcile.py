@@ -20,6 +20,11 @@ async def reconcile(target: Target, output: OutputOption = Output.TABLE) -> None
     lines = [
         *(f"{request_id}: its workflow is gone; it is being finished" for request_id in report.recovering),
         *(f"{request_id}: is being finished already" for request_id in report.under_recovery),
+        *(
+            f"{request_id}: its workflow did not know that the update is over, or further; it was told. Was Temporal "
+            "restored from a back-up?"
+            for request_id in report.superseded
+        ),
         *(f"{request_id}: waits for an operator: taskroll status {request_id}" for request_id in report.parked),
         f"{report.live} under way",
     ]

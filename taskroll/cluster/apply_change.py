@@ -10,6 +10,7 @@ from taskroll.models.plan import DefinitionChange
 from taskroll_agent.contracts import DefinitionContent
 
 from .bounded import run_bounded, settle_bounded
+from .claim_definitions import refuse_what_is_claimed
 from .connection import Cluster
 from .definition_body import definition_body
 from .definitions import LiveDefinition, live_from_object, read_definition
@@ -48,12 +49,14 @@ async def apply_change(
         ForeignWrite: where the definition is neither what the plan was made from nor what this update wrote. It is left
             as is.
         RefusedByCluster: where the API server refuses it (422, 403), or would store something else than was sent.
+        TakenOver: where a recovery of the update has marked or written the definition.
         ClusterError: `Unavailable`, `Conflict` (both retryable).
     """
     _check_arguments(change, content)
 
     async def attempt() -> Applied:
         live = await read_definition(cluster, namespace, change.key)
+        refuse_what_is_claimed(live, request_id)
         found = differences_from(live, change.former)
         if _is_applied(live, change, request_id) or (change.action == "adopt" and not found):
             return "already"

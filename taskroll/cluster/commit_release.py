@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
-from taskroll.models.errors import TamperedState
+from taskroll.models.errors import TakenBack, TamperedState
 from taskroll_agent.contracts import POINTER_NAME, Release, ReleaseEntry, ReleasePointer, release_name
 
 from .config_maps import swap_config_map
@@ -106,6 +106,17 @@ async def find_commit(cluster: Cluster, namespace: str, request_id: str, origin:
     if pointer is None:
         return None
     return await _find_in_chain(cluster, namespace, request_id, origin, pointer)
+
+
+async def check_not_taken_back(cluster: Cluster, namespace: str, request_id: str) -> None:
+    """See that the update has not committed the former definitions again.
+
+    Raises:
+        TakenBack: where it has, and its workflow does not know: Temporal has it from an old back-up.
+    """
+    back = await find_commit(cluster, namespace, request_id, "compensation")
+    if back is not None:
+        raise TakenBack(f"release {back.epoch} has taken update {request_id!r} back already")
 
 
 async def _found(

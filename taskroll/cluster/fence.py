@@ -24,12 +24,14 @@ class FenceAttempt:
     Attributes:
         held: It holds the fence.
         probe_class: Where it is held: what an API server that enforces it refuses, see `fence_enforcement`.
+        was_held: It held the fence before already.
         ahead: Request ids: overlapping holders, then those ahead in line.
     """
 
     held: bool
     ahead: list[str] = field(default_factory=list[str])
     probe_class: str = ""
+    was_held: bool = False
 
 
 async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: datetime) -> FenceAttempt:
@@ -59,7 +61,7 @@ async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: 
         if holder is not None and holder.recovery is not None:
             raise _taken_over(entry.request_id, holder)
         if holder is not None and holder.entry == entry:
-            return FenceAttempt(held=True, probe_class=holder.probe_class)
+            return FenceAttempt(held=True, probe_class=holder.probe_class, was_held=True)
         base = state.without_stale(now, keep=entry.request_id)
         was_holder = holder is not None
         if was_holder:
@@ -75,7 +77,8 @@ async def raise_fence(cluster: Cluster, namespace: str, entry: FenceEntry, now: 
         if wanted is not state:
             await swap_config_map(cluster, namespace, FENCE_NAME, source, wanted.data(), request_id=entry.request_id)
         taken = wanted.holder(entry.request_id)
-        return FenceAttempt(held=not ahead, ahead=ahead, probe_class=taken.probe_class if taken else "")
+        probe_class = taken.probe_class if taken else ""
+        return FenceAttempt(held=not ahead, ahead=ahead, probe_class=probe_class, was_held=was_holder)
 
     return await rereading(attempt)
 

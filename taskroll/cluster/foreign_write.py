@@ -6,6 +6,7 @@ from taskroll.models.errors import ForeignWrite
 from taskroll.models.plan import DefinitionChange, FormerObject, ObjectMetadata
 from taskroll_agent.contracts import DefinitionKey
 
+from .claim_definitions import CLAIM
 from .definitions import LiveDefinition
 from .managed_metadata import compose_metadata
 from .resources import is_manager_of
@@ -61,8 +62,8 @@ def differences_from_own_write(live: LiveDefinition | None, change: DefinitionCh
 
 
 def written_by(live: LiveDefinition, request_id: str) -> bool:
-    """Whether the update wrote any part of the object."""
-    return any(is_manager_of(writer.manager, request_id) for writer in live.writers)
+    """Whether the update wrote any part of the object; a recovery's mark is no write."""
+    return any(is_manager_of(writer.manager, request_id) and writer.operation != CLAIM for writer in live.writers)
 
 
 def foreign_write(

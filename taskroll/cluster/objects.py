@@ -23,6 +23,8 @@ class FieldWriter:
     manager: str
     time: str
     subresource: str
+    operation: str
+    """``Update`` or ``Apply``."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class KubeObject:
     def writers(self) -> list[FieldWriter]:
         entries = cast("list[dict[str, Any]]", self.meta.get("managedFields") or [])
         return [
-            FieldWriter(str(entry.get("manager", "")), str(entry.get("time", "")), str(entry.get("subresource", "")))
+            FieldWriter(*(str(entry.get(part, "")) for part in ("manager", "time", "subresource", "operation")))
             for entry in entries
         ]
 
@@ -123,12 +125,22 @@ async def list_objects(
     namespace: str | None,
     *,
     labels: Mapping[str, str] | None = None,
+    fields: Mapping[str, str] | None = None,
     metadata_only: bool = False,
 ) -> list[KubeObject]:
-    """Read all objects that have these labels, in pages that together are one consistent state."""
+    """Read all objects that have these labels and fields, in pages that together are one consistent state.
+
+    Raises:
+        Invalid: where the API server cannot select by one of the `fields`.
+    """
+    selectors = {
+        name: ",".join(f"{key}={value}" for key, value in wanted.items())
+        for name, wanted in (("labelSelector", labels), ("fieldSelector", fields))
+        if wanted
+    }
     for attempt in range(_LIST_ATTEMPTS):
         try:
-            return await _list_pages(cluster, resource, namespace, labels or {}, metadata_only)
+            return await _list_pages(cluster, resource, namespace, selectors, metadata_only)
         except Expired:
             # etcd dropped the state of the first page (after 5 minutes by default): begin again.
             if attempt == _LIST_ATTEMPTS - 1:
@@ -137,12 +149,10 @@ async def list_objects(
 
 
 async def _list_pages(
-    cluster: Cluster, resource: Resource, namespace: str | None, labels: Mapping[str, str], metadata_only: bool
+    cluster: Cluster, resource: Resource, namespace: str | None, selectors: Mapping[str, str], metadata_only: bool
 ) -> list[KubeObject]:
     found: list[KubeObject] = []
-    query = {"limit": str(PAGE)}
-    if labels:
-        query["labelSelector"] = ",".join(f"{name}={value}" for name, value in labels.items())
+    query = {"limit": str(PAGE), **selectors}
     accept = METADATA_LIST if metadata_only else JSON
     while True:
         page = await cluster.send(Call("list", resource.path(namespace), resource.kind, query=query, accept=accept))

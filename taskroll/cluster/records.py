@@ -21,8 +21,9 @@ from taskroll.models.status import Phase, StepName
 from .bounded import run_bounded
 from .config_maps import read_config_map, string_data, swap_config_map
 from .connection import Cluster
+from .errors import Invalid
 from .objects import KubeObject, create_object, find_object, list_objects, replace_object
-from .record_object import SPEC_FIELDS, is_sealed, record_from, record_spec, record_status
+from .record_object import DIGEST_FIELD, SPEC_FIELDS, is_sealed, record_from, record_spec, record_status
 from .rereading import rereading
 from .resources import TASK_UPDATE, field_manager
 
@@ -42,9 +43,9 @@ class StoredRecord:
     sealed: bool
 
 
-async def open_record(cluster: Cluster, record: UpdateRecord) -> None:
-    """Create the update's record, or bring it to this state where it is there and open."""
-    await _write(cluster, record, sealed=False)
+async def open_record(cluster: Cluster, record: UpdateRecord) -> bool:
+    """Create the update's record, or bring it to this state; return False where it is sealed, and stays as it is."""
+    return await _write(cluster, record, sealed=False)
 
 
 async def update_record(cluster: Cluster, record: UpdateRecord) -> None:
@@ -138,6 +139,18 @@ async def list_records(cluster: Cluster, namespace: str) -> list[StoredRecord]:
     return sorted(found, key=lambda stored: (stored.record.started_at, stored.record.request_id), reverse=True)
 
 
+async def list_open_records(cluster: Cluster, namespace: str) -> list[UpdateRecord]:
+    """The records of updates that have not ended. However many have, the API server sends none of those.
+
+    But where its CRD is of an earlier taskroll, and does not let records be selected by it.
+    """
+    try:
+        found = await list_objects(cluster, TASK_UPDATE, namespace, fields={f"status.{DIGEST_FIELD}": ""})
+    except Invalid:
+        found = await list_objects(cluster, TASK_UPDATE, namespace)
+    return [stored.record for stored in map(_stored, found) if not stored.sealed]
+
+
 async def verify_records(cluster: Cluster, namespace: str) -> list[str]:
     """Walk the chain from its head to the first record; return what is wrong with it, one line each.
 
@@ -174,18 +187,21 @@ async def _finish_writing(cluster: Cluster, head: UpdateRecord) -> None:
         await _write(cluster, head, sealed=True)
 
 
-async def _write(cluster: Cluster, record: UpdateRecord, *, sealed: bool) -> None:
-    async def attempt() -> None:
+async def _write(cluster: Cluster, record: UpdateRecord, *, sealed: bool) -> bool:
+    """Write it; return False where it was sealed before, and stays as it is."""
+
+    async def attempt() -> bool:
         source = await find_object(cluster, TASK_UPDATE, record.namespace, record.request_id)
         if source is None:
             body = {"metadata": {"name": record.request_id}, "spec": record_spec(record)}
             manager = field_manager(record.request_id)
             source = await create_object(cluster, TASK_UPDATE, record.namespace, body, manager=manager)
         elif is_sealed(source):
-            return
+            return False
         await _replace_status(cluster, source, record, sealed=sealed)
+        return True
 
-    await rereading(attempt)
+    return await rereading(attempt)
 
 
 async def _replace_status(cluster: Cluster, source: KubeObject, record: UpdateRecord, *, sealed: bool) -> None:

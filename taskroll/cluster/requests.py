@@ -11,10 +11,8 @@ from taskroll.models.names import request_name
 from taskroll.models.request import SubmittedRequest
 
 from .connection import Cluster
-from .documents import REQUEST_LABEL, TYPE_LABEL, DocumentConflict, read_document, write_document
+from .documents import DocumentConflict, read_document, write_document
 from .errors import NotFound
-from .objects import list_objects
-from .resources import CONTROLLER_REVISION
 
 
 async def submit_request(cluster: Cluster, request: SubmittedRequest) -> Literal["new", "known"]:
@@ -53,13 +51,6 @@ async def read_request(cluster: Cluster, namespace: str, request_id: str) -> Sub
     except NotFound as error:
         raise UnknownUpdate(f"no request {request_id!r} in namespace {namespace!r}") from error
     return _request(document.data, request_id)
-
-
-async def list_request_ids(cluster: Cluster, namespace: str) -> list[str]:
-    """The ids of all requests that were ever submitted; reads none of them."""
-    labels = {TYPE_LABEL: "request"}
-    found = await list_objects(cluster, CONTROLLER_REVISION, namespace, labels=labels, metadata_only=True)
-    return [item.labels[REQUEST_LABEL] for item in found if REQUEST_LABEL in item.labels]
 
 
 def _request(data: object, request_id: str) -> SubmittedRequest:

@@ -106,6 +106,12 @@ class TakenOver(TaskrollError):
     code = "TakenOver"
 
 
+class TakenBack(TaskrollError):
+    """The update has committed the former definitions again: it does not go forward any more."""
+
+    code = "TakenBack"
+
+
 class NotLoadable(TaskrollError):
     """A replica could not load the new definitions; nothing had been changed."""
 

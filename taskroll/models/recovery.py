@@ -45,6 +45,8 @@ class DeadUpdates(_Message):
     """Updates under way whose workflow runs. They are left alone."""
     dropped: int = 0
     """Replicas that dropped what was prepared for an update that is not under way any more."""
+    superseded: list[RequestId] = Field(default_factory=list[RequestId])
+    """Those whose workflow runs and does not know that they are over, or further: Temporal has it from a back-up."""
 
 
 class ReconcileReport(_Message):
@@ -59,6 +61,8 @@ class ReconcileReport(_Message):
     """Those that wait for an operator."""
     live: int = 0
     dropped: int = 0
+    superseded: list[str] = Field(default_factory=list[str])
+    """Those whose workflow was told that it is out of date."""
 
 
 class TakeOverInput(UpdateRef):

@@ -8,13 +8,17 @@ import pytest
 
 from taskroll.cluster.apply_change import apply_changes
 from taskroll.cluster.commit_release import ReleaseOrder, commit_release
+from taskroll.cluster.definitions import list_definitions
+from taskroll.cluster.errors import Conflict
 from taskroll.cluster.fence import read_fence
+from taskroll.cluster.objects import delete_object, replace_object
 from taskroll.cluster.plans import find_last_plan
 from taskroll.cluster.records import read_record
 from taskroll.cluster.releases import list_releases
+from taskroll.cluster.resources import DEFINITION_RESOURCES, field_manager
 from taskroll.cluster.revisions import read_definition_revisions, write_definition_revisions
 from taskroll.models.decision import ReleaseInput, ResumeInput
-from taskroll.models.errors import RefusedByCluster, WrongPhase
+from taskroll.models.errors import RefusedByCluster, TakenOver, WrongPhase
 from taskroll.models.names import recovery_workflow_id
 from taskroll.services.abort import abort_prepared
 from taskroll.services.deadline import Deadline
@@ -165,7 +169,7 @@ async def test_what_replicas_prepared_for_nobody_is_dropped(before: Before) -> N
 
 
 @pytest.mark.parametrize("when", ["during", "after"])
-async def test_late_writes_of_the_former_workflow_are_refused_by_the_api_server(before: Before, when: str) -> None:
+async def test_late_writes_of_the_former_workflow_are_refused(before: Before, when: str) -> None:
     """As a worker sends them that is cut off from Temporal, and has looked at the fence before."""
     world, namespace = before.world, before.world.namespace
     hold = world.faults.hold("assess", "after")
@@ -190,10 +194,23 @@ async def test_late_writes_of_the_former_workflow_are_refused_by_the_api_server(
     if when == "after":
         hold.release()
         await recovered(world, request_id)
+    live = await list_definitions(world.cluster, namespace)
     for change in plan.changes:
-        if change.after is not None or when == "after":
+        resource, found = DEFINITION_RESOURCES[change.kind], live.get(str(change.key))
+        if change.former is None or found is None:
             with pytest.raises(RefusedByCluster, match="taskroll-writers"):
                 await apply_changes(world.cluster, namespace, [change], contents, request_id=request_id)
+            continue
+        # What was read before the recovery cannot be written any more; who reads again sees the recovery.
+        read = {"uid": change.former.uid, "resource_version": change.former.resource_version}
+        with pytest.raises((Conflict, RefusedByCluster)):
+            await delete_object(world.cluster, resource, namespace, change.name, **read)
+        with pytest.raises(TakenOver):
+            await apply_changes(world.cluster, namespace, [change], contents, request_id=request_id)
+        with pytest.raises(RefusedByCluster, match="taskroll-writers"):
+            await replace_object(
+                world.cluster, resource, namespace, found.source.raw, manager=field_manager(request_id)
+            )
     with pytest.raises(RefusedByCluster, match="taskroll-writers"):
         await commit_release(world.cluster, namespace, order)
     hold.release()
@@ -208,6 +225,31 @@ async def test_late_activity_of_the_former_workflow_does_nothing(before: Before,
     await reconcile(world)
     await recovered(world, request_id)
     assert (step, 1) in world.faults.runs
+    await before.assert_unchanged(await world.client.status(request_id))
+
+
+async def test_late_delete_amid_the_recovery_is_refused_by_the_api_server(before: Before) -> None:
+    """No policy can: a delete names no writer, and the fence that the recovery holds lets taskroll delete."""
+    world = before.world
+    request_id = await terminated_at(world, "patch", "before")
+    plan = await find_last_plan(world.cluster, world.namespace, request_id)
+    assert plan is not None
+    [deletion] = [change for change in plan.changes if change.after is None]
+    assert deletion.former is not None
+    finish = world.faults.hold("finish")
+    await reconcile(world)
+    await finish.reached.wait()
+    with pytest.raises(Conflict, match="ResourceVersion in the precondition"):
+        await delete_object(
+            world.cluster,
+            DEFINITION_RESOURCES[deletion.kind],
+            world.namespace,
+            deletion.name,
+            uid=deletion.former.uid,
+            resource_version=deletion.former.resource_version,
+        )
+    finish.release()
+    await recovered(world, request_id)
     await before.assert_unchanged(await world.client.status(request_id))
 
 

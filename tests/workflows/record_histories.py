@@ -4,12 +4,17 @@ Run it when a release is made, and add the files: histories of earlier releases 
 """
 
 import asyncio
+import base64
+import contextlib
 import json
 import os
 import re
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from temporalio.client import WorkflowFailureError
 
 from taskroll import __version__
 from taskroll.cluster.connection import Cluster
@@ -17,7 +22,9 @@ from taskroll.cluster.kubeconfig import ClusterSettings
 from taskroll.cluster.manifests import install
 from taskroll.devstack import DevStack
 from taskroll.models.apps import AppSource
-from taskroll.models.decision import DecisionInput
+from taskroll.models.decision import DecisionInput, ResumeInput
+from taskroll.models.names import reconcile_workflow_id, recovery_workflow_id, workflow_id
+from tests.saga.reconciling import reconcile, recovered
 from tests.saga.replicas import TOKEN
 from tests.saga.sources import BROKEN, library, unit
 from tests.saga.stand_in_gateway import StandInGateway, stand_in_gateway
@@ -25,6 +32,8 @@ from tests.saga.test_approval import ASKING
 from tests.saga.test_drain import ENCODER, RESTORE
 from tests.saga.world import QUICK, TOKEN_VARIABLE, World, create_world, services_config
 
+PROCESS = rf"\d+@{re.escape(socket.gethostname())}"
+"""Process and host, as the SDK names itself."""
 FOLDER = Path(__file__).parent / "histories"
 
 
@@ -43,6 +52,7 @@ async def record() -> None:
             await world.replicas.start("dispatcher", 1)
             await _all(world)
             await _shut_down(world, gateway)
+            await _recover(world)
 
 
 async def _all(world: World) -> None:
@@ -79,10 +89,52 @@ async def _shut_down(world: World, gateway: StandInGateway) -> None:
     await gateway.unregister(leaving)
     await world.ended(request_id)
     await _save(world, "apps-shut-down-and-restored", request_id)
+    for app in list(gateway.apps):
+        await gateway.unregister(app)
+
+
+async def _recover(world: World) -> None:
+    """What the reconciler finds and finishes; follows on a library of version 7."""
+    dead = await _terminated(world, 8, "patch")
+    await reconcile(world, "history")
+    await recovered(world, dead)
+    await _save_workflow(world, "reconcile-finds-a-dead-update", f"{reconcile_workflow_id(world.namespace)}/history")
+    await _save_workflow(world, "recovery-takes-back", recovery_workflow_id(world.namespace, dead))
+    committed = await _terminated(world, 8, "commit")
+    await reconcile(world)
+    await recovered(world, committed)
+    await _save_workflow(world, "recovery-completes", recovery_workflow_id(world.namespace, committed))
+    parked = await _terminated(world, 9, "patch")
+    world.faults.fail("restore-definitions", code="ForeignWrite")
+    await reconcile(world)
+    while (await world.client.status(parked)).status.outcome != "needs_operator":
+        await asyncio.sleep(0.1)
+    await world.client.resume(parked, ResumeInput(by="operator"))
+    await recovered(world, parked)
+    await _save_workflow(world, "recovery-parked-and-resumed", recovery_workflow_id(world.namespace, parked))
+    out_of_date = await world.submit(library(9), policy=ASKING)
+    await world.in_phase(out_of_date, "awaiting-approval")
+    await world.handle(out_of_date).signal("superseded", "the update is under way")
+    with contextlib.suppress(WorkflowFailureError):
+        await world.handle(out_of_date).result()
+    await _save(world, "superseded", out_of_date)
+
+
+async def _terminated(world: World, version: int, step: str) -> str:
+    """An update whose workflow was terminated right after the step."""
+    hold = world.faults.hold(step, "after")
+    request_id = await world.submit(library(version))
+    await hold.reached.wait()
+    await world.handle(request_id).terminate(reason="a test")
+    return request_id
 
 
 async def _save(world: World, name: str, request_id: str) -> None:
-    history = await world.handle(request_id).fetch_history()
+    await _save_workflow(world, name, workflow_id(world.namespace, request_id))
+
+
+async def _save_workflow(world: World, name: str, temporal_id: str) -> None:
+    history = await world.temporal.get_workflow_handle(temporal_id).fetch_history()
     folder = FOLDER / __version__
     folder.mkdir(parents=True, exist_ok=True)
     recorded = _without_machine(json.loads(history.to_json()))
@@ -93,16 +145,26 @@ def _without_machine(value: Any) -> Any:
     """Leave out what tells of the machine it was recorded on: paths in stack traces, host names."""
     if isinstance(value, dict):
         return {
-            key: "a worker" if key == "identity" else _without_machine(inner)
+            key: "a worker"
+            if key == "identity"
+            else _payload_without_machine(inner)
+            if key == "data" and isinstance(inner, str)
+            else _without_machine(inner)
             for key, inner in value.items()
             if key != "stackTrace"
         }
     if isinstance(value, list):
         return [_without_machine(inner) for inner in value]
-    if isinstance(value, str) and re.match(r"\d+@", value):
-        # Process and host, in the name of a worker's sticky queue.
+    if isinstance(value, str) and re.search(PROCESS, value):
+        # In the name of a worker's sticky queue.
         return "a worker"
     return value
+
+
+def _payload_without_machine(data: str) -> str:
+    """Who terminated a workflow stands in the input and the messages of its recovery."""
+    text = base64.b64decode(data).decode()
+    return base64.b64encode(re.sub(PROCESS, "somebody", text).encode()).decode()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from taskroll.models.plan import PlanSummary, ServiceExtent
+from taskroll.models.recovery import Assessment
 from taskroll.models.steps import (
     AbortPrepareResult,
     CheckInput,
@@ -30,6 +31,7 @@ from taskroll.models.steps import (
     RevertResult,
     RevertStep,
     StageResult,
+    UpdateRef,
     VerifyResult,
 )
 
@@ -128,6 +130,11 @@ class Script:
             self.finished.append(step)
             self._answer("finish", None)
 
+        @activity.defn(name="assess")
+        async def assess(step: UpdateRef) -> Assessment:
+            return self._answer("assess", Assessment())
+
         return [
             plan, fence, check, stage, prepare, patch, commit, invalidate, verify, revert, restore, abort, finish,
+            assess,
         ]  # fmt: skip

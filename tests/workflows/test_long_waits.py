@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,18 +12,19 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 
 from taskroll.devstack.time_skipping import time_skipping_server
 from taskroll.models.decision import ResumeInput, Vote
 from taskroll.models.policy import DAY, UpdatePolicy
+from taskroll.models.recovery import Assessment
 from taskroll.models.request import UpdateInput
 from taskroll.models.status import UpdateStatus
 from taskroll.models.steps import FenceResult, RevertResult
 from workflows.search_attributes import PHASE
 from workflows.task_update import TaskUpdateWorkflow
 
-from .changed_workflows import WithBug
+from .changed_workflows import FailsWhereTakenOver, WithBug
 from .scripted_activities import DIGEST, Script
 
 
@@ -226,6 +227,56 @@ async def test_programming_error_does_not_roll_back(skipping: WorkflowEnvironmen
     async with Worker(client, task_queue=queue, workflows=[TaskUpdateWorkflow], activities=script.activities()):
         result = await client.get_workflow_handle_for(TaskUpdateWorkflow.run, handle.id).result()
     assert result.outcome == "completed"
+
+
+async def test_somebody_else_has_ended_the_update(start) -> None:
+    script = Script()
+    script.fail("commit", "TakenOver")
+    recorded = UpdateStatus(
+        request_id="r",
+        namespace="tests",
+        request_digest=DIGEST,
+        requested_by="tester",
+        reason="a test",
+        phase="ended",
+        outcome="completed",
+        message="completed by the reconciler",
+        started_at=datetime.now(UTC),
+    )
+    script.play("assess", Assessment(is_sealed=True, recorded=recorded))
+    status = await (await start(script)).result()
+    assert (status.outcome, status.message) == ("completed", "completed by the reconciler")
+    assert script.calls[-2:] == ["commit", "assess"], "nothing is taken back, and nothing recorded"
+
+
+async def test_somebody_else_acts_for_the_update(start) -> None:
+    script = Script()
+    script.fail("commit", "TakenOver")
+    handle = await start(script)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+    assert "commit fails" in str(failed.value.cause.__cause__)
+    assert script.calls[-2:] == ["commit", "assess"]
+
+
+async def test_workflow_that_was_taken_over_before_it_looked_at_the_record_replays(
+    skipping: WorkflowEnvironment,
+) -> None:
+    script = Script()
+    script.fail("commit", "TakenOver")
+    queue = f"q-{secrets.token_hex(4)}"
+    request = UpdateInput(
+        namespace="tests", request_id="r", request_digest=DIGEST, requested_by="t", reason="", policy=UpdatePolicy()
+    )
+    async with Worker(
+        skipping.client, task_queue=queue, workflows=[FailsWhereTakenOver], activities=script.activities()
+    ):
+        handle = await skipping.client.start_workflow("TaskUpdate", request, id=f"earlier/{queue}", task_queue=queue)
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert "assess" not in script.calls
+    replayer = Replayer(workflows=[TaskUpdateWorkflow], data_converter=pydantic_data_converter)
+    await replayer.replay_workflow(await handle.fetch_history())
 
 
 async def test_signals_of_a_wrong_form_change_nothing(start) -> None:
