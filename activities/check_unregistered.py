@@ -52,7 +52,7 @@ class CheckUnregistered:
                 if check.refuse:
                     raise StillInUse(
                         f"{counted(len(uses), 'use')} of the definitions (policy.drain is refuse); unregister, or use "
-                        "drain wait or shutdown",
+                        "drain wait, shutdown or live",
                         details=names,
                     )
                 if seconds_left(check.budget) <= 0:

@@ -78,7 +78,7 @@ class ServicesInReach:
             )
         if not outcome.is_prepared:
             raise ReplicaUnreachable(
-                f"{counted(outcome.unprepared_count, 'replica')} did not prepare within the time of the step",
+                f"{counted(outcome.unprepared_count, 'replica')} did not prepare",
                 details=[*outcome.missing, *_lines(outcome.unprepared)],
             )
         return outcome
@@ -105,8 +105,8 @@ class ServicesInReach:
         )
         if outcome.in_flight:
             raise CallsInFlight(
-                f"calls did not end within {step.seconds:g} s (policy.live_timeout); give them longer, or have them "
-                "cancelled: policy.cancel_calls",
+                f"calls did not end within {step.seconds:g} s; give them longer (--live-timeout, policy.live_timeout), "
+                "or have them cancelled (--cancel-calls, policy.cancel_calls)",
                 details=outcome.in_flight,
             )
         if outcome.unheld:

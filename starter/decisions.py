@@ -107,6 +107,11 @@ class Decisions:
             except RPCError as error:
                 raise await self._closed_or_unknown(request_id, "release-fence", error) from error
         elif not await self._finish(view, wish):
+            if view.is_over:
+                raise WrongPhase(
+                    f"update {request_id!r} has ended ({view.status.outcome}), and holds no fence; where doctor finds "
+                    "one that was left: taskroll reconcile"
+                )
             raise WrongPhase(
                 f"update {request_id!r} is {view.status.outcome or view.status.phase}: its fence comes down when it "
                 f"ends; to stop it: taskroll abort {request_id}"

@@ -593,6 +593,7 @@ class TaskUpdateWorkflow:
         """«Needs operator»: the fence stays up until somebody resumes."""
         reasons = "; ".join(f"{name}: {message}" for name, message in failed.items())
         self._resume = self._release = None
+        cause = self._status.message
         self._status.outcome = "needs_operator"
         self._status.message = (
             f"{self._status.message or 'the update'}; could not be finished: {reasons}. The fence stays up. "
@@ -614,7 +615,7 @@ class TaskUpdateWorkflow:
         if self._release is not None:
             self._status.message = released_by(self._release)
         elif self._resume is not None:
-            self._status.message = f"resumed by {self._resume.by}"
+            self._status.message = "; ".join(filter(None, [cause, f"resumed by {self._resume.by}"]))
 
     async def _record(self, status: UpdateStatus, *, keep_fence: bool) -> UpdateStatus | None:
         """Write the record; return how the update had ended, where it had before."""

@@ -7,6 +7,7 @@ from taskroll.cluster.resources import UNIT_TASK_INSTANCE
 from taskroll.models.versions import ReplicaVersion, VersionReport
 from taskroll.models.wording import counted
 
+from .drift import fenced_by
 from .findings import Finding, Remedy, ok
 from .place import Place
 
@@ -34,15 +35,23 @@ async def check_worker_rights(place: Place) -> list[Finding]:
 
 async def check_replicas(place: Place) -> list[Finding]:
     """Ask a worker, which asks each replica."""
-    return [_replicas(place, await ask_versions(place.settings, place.temporal))]
+    report = await ask_versions(place.settings, place.temporal)
+    return [_replicas(place, report, sorted(set((await fenced_by(place)).values())))]
 
 
-def _replicas(place: Place, report: VersionReport) -> Finding:
+def _replicas(place: Place, report: VersionReport, under_way: list[str]) -> Finding:
     wrong = [each for each in report.replicas if each.content_digest != report.content_digest or each.problem]
     details = [*report.missing, *(_in_words(each, report) for each in wrong)]
     if not details:
         message = f"all {counted(len(report.replicas), 'replica')} attest it" if report.epoch else "there is no release"
         return ok("replicas", message)
+    if under_way:
+        # It moves them itself, or takes them back; what is wrong with them after it has ended is a problem.
+        where = f"while {', '.join(under_way)} is under way"
+        message = (
+            f"{len(wrong)} of {counted(len(report.replicas), 'replica')} do not attest release {report.epoch}, {where}"
+        )
+        return Finding(check="replicas", state="warning", message=message, details=details)
     restart = [each for each in wrong if not each.address.startswith(each.pod)]
     return Finding(
         check="replicas",

@@ -85,7 +85,11 @@ async def _update(place: Place, request_id: str) -> Finding:
             check="updates",
             state="problem",
             message=f"{request_id} needs an operator: {status.message}",
-            remedies=[_resume(place, request_id, "try again when the cause is gone"), _release(place, request_id)],
+            remedies=[
+                _resume(place, request_id, "try again when the cause is gone"),
+                _put_right(place, request_id),
+                _release(place, request_id),
+            ],
         )
     where = f"{request_id}: {status.phase}" + (f", {status.message}" if status.message else "")
     if view.notice:
@@ -95,6 +99,14 @@ async def _update(place: Place, request_id: str) -> Finding:
 
 def _resume(place: Place, request_id: str, purpose: str) -> Remedy:
     return Remedy(purpose=purpose, command=place.commands.taskroll(f"resume {request_id}"))
+
+
+def _put_right(place: Place, request_id: str) -> Remedy:
+    edit = place.commands.around_policies("edit KIND/NAME")
+    return Remedy(
+        purpose="where somebody else's write is the cause: put it right in spite of the fence, then try again",
+        command=f"{edit} && {place.commands.taskroll(f'resume {request_id}')}",
+    )
 
 
 def _release(place: Place, request_id: str) -> Remedy:

@@ -53,10 +53,17 @@ def differences_from_own_write(live: LiveDefinition | None, change: DefinitionCh
         found.append("somebody else created it")
     if change.former is not None and live.uid != change.former.uid:
         found.append("it was deleted and created again")
+    digest = live.content.digest()
+    if change.former is not None and digest == change.former.digest != change.after.digest:
+        return [
+            *found,
+            "its content is that of before the update",
+            *metadata_differences(live.metadata, change.former.metadata),
+        ]
     former = change.former.metadata if change.former else None
     expected = compose_metadata(former, live.content.metadata, change.after.git_commit)
     found += metadata_differences(live.metadata, expected)
-    if (digest := live.content.digest()) != change.after.digest:
+    if digest != change.after.digest:
         found.append(f"content differs: {digest} instead of {change.after.digest}")
     return found
 

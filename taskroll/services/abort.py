@@ -44,7 +44,7 @@ async def abort_prepared(
     """
     listed = await list_replicas(fleet.cluster, namespace, fleet.config)
     replicas = [replica for some in listed.values() for replica in some]
-    tally = Tally(len(replicas), "aborting", on_progress)
+    tally = Tally(replicas, "aborting", on_progress)
     answers = await across_services(
         fleet,
         replicas,

@@ -40,7 +40,7 @@ async def attest_all(
     """
     listed = await list_replicas(fleet.cluster, namespace, fleet.config)
     replicas = [replica for some in listed.values() for replica in some]
-    tally = Tally(len(replicas), "attesting", on_progress)
+    tally = Tally(replicas, "attesting", on_progress)
     answers = await across_services(
         fleet,
         replicas,

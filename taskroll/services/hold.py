@@ -76,7 +76,7 @@ async def hold_calls(
         todo = [r for r in replicas if _may_try(last.get(key_of(r)), fleet.config.service(r.service).required)]
         if (not todo and not missing) or deadline.is_over:
             break
-        tally = Tally(len(replicas), "holding calls", on_progress, done=len(replicas) - len(todo))
+        tally = Tally(replicas, "holding calls", on_progress, todo)
         answers = await _for_each(fleet, todo, fleet.calls.hold, request, deadline, tally.count)
         last.update((key_of(replica), answer) for replica, answer in answers)
         if any(isinstance(answer, Answered) and not answer.value.held for _, answer in answers):
@@ -112,7 +112,7 @@ async def release_calls(
     """
     listed = await list_replicas(fleet.cluster, namespace, fleet.config)
     replicas = [replica for service in _with_agent(fleet) for replica in listed[service.name]]
-    tally = Tally(len(replicas), "releasing calls", on_progress)
+    tally = Tally(replicas, "releasing calls", on_progress)
     answers = await _for_each(fleet, replicas, fleet.calls.release, request, deadline, tally.count)
     told = [(replica, answer.value) for replica, answer in answers if isinstance(answer, Answered)]
     return ReleaseOutcome(

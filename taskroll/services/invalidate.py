@@ -71,8 +71,7 @@ async def invalidate(
         ServiceUnavailable, RefusedByCluster: where replicas cannot be listed.
     """
     listed = await list_replicas(fleet.cluster, namespace, fleet.config)
-    total = sum(len(some) for some in listed.values())
-    tally = Tally(total, "invalidating", on_progress)
+    tally = Tally([replica for some in listed.values() for replica in some], "invalidating", on_progress)
     required = {service.name for service in fleet.config.services if service.required}
     told: Counter[str] = Counter()
     states: Counter[str] = Counter()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -110,7 +111,12 @@ async def prepare(
         todo = [replica for replica in replicas if _may_try(last.get(key_of(replica)), replica.service in required)]
         if (not todo and not missing) or deadline.is_over:
             break
-        count = Tally(len(replicas), "preparing", on_progress, done=len(replicas) - len(todo)).count
+        tally = Tally(replicas, "preparing", on_progress, todo)
+
+        def count(replica: object, answer: object, tally: Tally = tally) -> None:
+            if isinstance(answer, Unverified) or _has_loaded(cast("ReplicaAnswer[PrepareAnswer]", answer)):
+                tally.count(replica)
+
         answers: Answers[PrepareAnswer] = []
 
         async def ask(

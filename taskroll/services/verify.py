@@ -128,7 +128,7 @@ async def _round(
     seen.in_one_round = not seen.attested
     seen.rounds += 1
     todo = [replica for replica in replicas if key_of(replica) not in seen.attested]
-    tally = Tally(len(replicas), f"verifying, round {seen.rounds}", on_progress, done=len(replicas) - len(todo))
+    tally = Tally(replicas, f"verifying, round {seen.rounds}", on_progress, todo)
     answers = await across_services(
         fleet,
         todo,
@@ -147,7 +147,7 @@ async def _round(
         else:
             seen.attested[key] = answer.value
             seen.problems.pop(key, None)
-            tally.count()
+            tally.count(replica)
 
 
 def _outcome(

@@ -36,12 +36,19 @@ async def test_a_parked_update_is_resumed_by_the_command_when_the_cause_is_gone(
     (found,) = await findings(world, "updates", "problem")
     assert found.message.startswith(f"{request_id} needs an operator: ")
     assert ENCODER in found.message, "the reason is in it"
-    resume, release = found.remedies
+    resume, edit_first, release = found.remedies
+    assert "--as-group=taskroll:system edit KIND/NAME && taskroll resume" in edit_first.command
+    (differs,) = await findings(world, "definitions", "warning")
+    assert differs.message.endswith(f"behind the fence of {request_id}, which changes or restores them")
+    assert (differs.details[0].partition(";")[0], differs.remedies) == (f"{ENCODER} was changed", [])
     assert release.command == f"taskroll release-fence {request_id} --reason 'WHY'"
     assert (await findings(world, "fence"))[0].details[0].startswith(f"{request_id} holds ")
     await edit(world, unit("EncoderTask", 1), exempt=True)
     ran = await shell(world).shell(f"{resume.command} --wait")
     assert ran.code == 11, ran.err
+    ended = (await world.client.status(request_id)).status
+    assert ENCODER in ended.message, "why it was taken back is still said"
+    assert "resumed by" in ended.message
     assert [each.state for each in (await world.client.examine(str)).findings if each.check == "updates"] == ["ok"]
 
 
@@ -94,6 +101,21 @@ async def test_a_replica_that_does_not_answer_is_started_anew_by_the_command(wor
     # As its ReplicaSet does.
     await world.replicas.start("dispatcher")
     assert (await findings(world, "replicas"))[0].message == "all 5 replicas attest it"
+
+
+async def test_a_replica_that_does_not_answer_while_an_update_is_under_way(world: World) -> None:
+    """The update moves it or goes back: nothing is to be deleted by hand meanwhile."""
+    await world.update(library(1))
+    hold = world.faults.hold("stage")
+    request_id = await world.submit(library(2))
+    await hold.reached.wait()
+    crashed = next(each for each in world.replicas.running if each.service == "dispatcher")
+    await world.replicas.stop(crashed, delete_pod=False)
+    (found,) = await findings(world, "replicas", "warning")
+    assert found.message == f"1 of 5 replicas do not attest release 1, while {request_id} is under way"
+    assert found.remedies == []
+    hold.release()
+    await world.ended(request_id)
 
 
 async def test_a_service_with_too_few_replicas(world: World) -> None:

@@ -1,6 +1,7 @@
 """Prepare: a table of situations, each with what the outcome says."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -44,7 +45,9 @@ async def test_every_replica_of_every_service_is_prepared(stand_in: Start, fleet
     assert [(s.service, s.replicas, s.done) for s in outcome.services] == [("gateway", 2, 2), ("dispatcher", 3, 3)]
     assert outcome.content_digests == {content_digest(NEW): 5}
     assert [one.called("/prepare") for one in replicas] == [1] * 5
-    assert progress == [(done, 5, "preparing") for done in range(6)]
+    assert [(done, of) for done, of, _ in progress] == [(done, 5) for done in range(6)]
+    assert progress[0][2] == progress[-1][2] == "preparing"
+    assert re.fullmatch(r"preparing, waits for (gateway|dispatcher)/\S+", progress[-2][2])
 
 
 def hang_up(one: StandIn) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -122,7 +122,7 @@ async def test_what_the_receiver_cannot_load_is_named_in_prepare(start: Start) -
     request = PrepareRequest(request_id="r1", definitions={KEY: BAD.digest()})
     outcome = await prepare(running.fleet, "ns", request, Deadline.after(10))
     (problem,) = outcome.problems
-    assert (problem.definition, problem.error) == (KEY, "SyntaxError")
+    assert (problem.definitions, problem.error) == ([KEY], "SyntaxError")
 
 
 async def test_a_receiver_with_another_token_is_named(start: Start) -> None:
