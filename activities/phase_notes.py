@@ -40,7 +40,8 @@ class _NotedActivity(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         ref = input.args[0] if input.args else None
-        if not isinstance(ref, UpdateRef) or ref.phase is None:
+        # The plan writes the record by itself, with what comes after it: a note beside that would be the older one.
+        if not isinstance(ref, UpdateRef) or ref.phase in (None, "planning"):
             return await super().execute_activity(input)
         is_over = asyncio.Event()
         note = asyncio.create_task(self._note(ref, is_over))

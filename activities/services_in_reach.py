@@ -66,7 +66,8 @@ class ServicesInReach:
         )
         if outcome.problem_count:
             raise NotLoadable(
-                f"{counted(outcome.problem_count, 'definition')} cannot be loaded; nothing was changed",
+                f"{counted(outcome.problem_count, 'definition')} cannot be loaded; nothing was changed "
+                "(the errors' own texts are in the replicas' logs)",
                 details=_lines(outcome.problems),
             )
         ended = [problem for problem in outcome.unprepared if problem.reason == "process_ended"]

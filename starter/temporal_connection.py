@@ -14,6 +14,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.models.errors import InvalidRequest, ServiceUnavailable
+from taskroll.models.wording import transport_cause
 
 from .settings import Settings
 
@@ -77,7 +78,7 @@ class TemporalConnection:
     def unreachable(self, cause: BaseException) -> ServiceUnavailable:
         """The error for a Temporal that does not answer, with the ways out."""
         return ServiceUnavailable(
-            f"Temporal at {self.address} (namespace {self.namespace!r}) cannot be reached: {_root_cause(cause)}; "
+            f"Temporal at {self.address} (namespace {self.namespace!r}) cannot be reached: {transport_cause(cause)}; "
             "set --temporal-address, TEMPORAL_ADDRESS or --profile, or start one here with: taskroll dev up"
         )
 
@@ -147,10 +148,3 @@ class TemporalConnection:
                 timeout=RPC_TIMEOUT,
             )
         return {poller.identity: poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers}
-
-
-def _root_cause(error: BaseException) -> str:
-    """The words that matter in a transport error: ``Connection refused``, not the ten brackets around it."""
-    text = str(error) or type(error).__name__
-    _, quoted, rest = text.partition('message: "')
-    return rest.split('"', 1)[0] if quoted else text

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from temporalio.service import RPCError
 
 from taskroll.models.errors import TaskrollError
+from taskroll.models.wording import transport_cause
 from taskroll.process_exit import end_process
 
 from . import health, logs
@@ -43,7 +44,9 @@ def main() -> None:
         # Configuration that is wrong has no retryable error; what is retryable is out of reach.
         end_process(_say(error.message, EXIT_UNREACHABLE if error.retryable else EXIT_BAD_SETTINGS))
     except (RuntimeError, RPCError, OSError) as error:
-        end_process(_say(f"Temporal cannot be reached: {error}; see --temporal-address", EXIT_UNREACHABLE))
+        end_process(
+            _say(f"Temporal cannot be reached: {transport_cause(error)}; see --temporal-address", EXIT_UNREACHABLE)
+        )
     end_process(0)
 
 

@@ -155,6 +155,8 @@ def _sentence(details: ErrorDetails, location: _Location) -> str:
         return "type: is missing; write pods, endpoint-slices or static"
     if kind == "union_tag_invalid":
         return "type: is none that there is; write pods, endpoint-slices or static"
+    if kind == "too_short" and not details.get("input"):
+        return "is empty; name at least one"
     message = details["msg"].removeprefix("Value error, ")
     value = _shown_value(details.get("input"), location)
     return f"{value}{message[:1].lower()}{message[1:]}"

@@ -9,7 +9,7 @@ from activities import phase_notes
 from taskroll.cluster.errors import Unavailable
 from taskroll.cluster.resources import TASK_UPDATE
 from taskroll.cluster.transport import Call
-from taskroll.models.decision import DecisionInput, ResumeInput
+from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput
 from taskroll.models.status import Phase, StepName
 
 from .sources import library
@@ -61,6 +61,18 @@ async def test_each_step_that_takes_its_time_on_the_way_forward(world: World) ->
         holds[step].release()
     assert (await world.ended(request_id)).status.outcome == "completed"
     assert await _row(world, request_id) == ("ended", None, "completed")
+
+
+async def test_a_plan_that_takes_its_time_says_what_comes_after_it(world: World) -> None:
+    hold = world.faults.hold("plan", "after")
+    request_id = await world.submit(library(1), policy=ASKING)
+    await hold.reached.wait()
+    await asyncio.sleep(2 * phase_notes.NOTED_AFTER)  # in which nothing is to happen
+    hold.release()
+    await world.in_phase(request_id, "awaiting-approval")
+    assert await _row(world, request_id) == ("awaiting-approval", None, None)
+    await world.client.abort(request_id, AbortInput(by="otto"))
+    await world.ended(request_id)
 
 
 async def test_on_the_way_back_parked_and_resumed(world: World) -> None:

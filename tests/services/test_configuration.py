@@ -178,7 +178,7 @@ WRONG = {
     "required": (one_service(required="maybe"), "(gateway).required: 'maybe' "),
     "min_replicas": (one_service(min_replicas="-1"), "(gateway).min_replicas: -1 "),
     "same name": (one_service() + one_service().removeprefix("services:\n"), "two have the same name: gateway"),
-    "no services": ("services: []\n", "services.yaml:1: services: "),
+    "no services": ("services: []\n", "services.yaml:1: services: is empty; name at least one"),
     "services missing": ("service: []\n", "services: is missing; add it"),
     "nothing at all": ("", "services.yaml: holds no mapping"),
     "a list": ("- a\n", "services.yaml: holds no mapping"),
