@@ -49,7 +49,7 @@ $(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
 	$(BIN)/uv pip install --quiet --python $(INTEROP_VENV)/bin/python --no-deps --no-build-isolation -e agent
 	touch $(INTEROP_READY)
 
-test-slow: $(READY) ## the slow proofs: deaths and terminations at every step, rollouts, 200 swaps of a process, fifty random updates
+test-slow: $(INTEROP_READY) ## the slow proofs: deaths and terminations at every step, rollouts, swaps by the hundred, Temporal restored from a back-up
 	@$(BIN)/python -m pytest -m slow
 	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
 

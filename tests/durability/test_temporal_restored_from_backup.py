@@ -30,7 +30,7 @@ from taskroll.cluster.records import read_record, verify_records
 from taskroll.cluster.releases import current_release, list_releases
 from taskroll.devstack import DevStack
 from taskroll.models.apps import AppSource
-from taskroll.models.decision import DecisionInput, ResumeInput
+from taskroll.models.decision import AbortInput, DecisionInput, ResumeInput
 from taskroll.models.errors import UnknownUpdate
 from taskroll.models.names import recovery_workflow_id
 from taskroll.models.policy import UpdatePolicy
@@ -51,7 +51,8 @@ FIRST, SECOND = "first", "second"
 
 def patient(policy: UpdatePolicy) -> UpdatePolicy:
     """The policy with deadlines that nobody misses on a busy machine."""
-    return policy.model_copy(update={"prepare_timeout": 60.0, "verify_timeout": 60.0, "rollback_timeout": 60.0})
+    longer = dict.fromkeys(["prepare_timeout", "verify_timeout", "rollback_timeout", "approval_timeout"], 300.0)
+    return policy.model_copy(update=longer)
 
 
 LIVE = QUICK.model_copy(update={"drain": "live"})
@@ -137,7 +138,7 @@ def then_held(step: str, moment: Moment = "after") -> Act:
 
 
 async def nothing(carried: Carried) -> None:
-    """A: there is no update."""
+    """A: there is no update. After the restore: nobody does anything."""
 
 
 async def submitted_and_completed(carried: Carried) -> None:
@@ -193,6 +194,18 @@ async def is_being_recovered(carried: Carried) -> None:
 async def recovery_ends(carried: Carried) -> None:
     carried.hold.release()
     await recovered(carried.world, FIRST)
+
+
+async def approved_again(carried: Carried) -> None:
+    await carried.world.client.decide(FIRST, DecisionInput(decision="approved", by="anna"))
+
+
+async def rejected_now(carried: Carried) -> None:
+    await carried.world.client.decide(FIRST, DecisionInput(decision="rejected", by="anna"))
+
+
+async def aborted_now(carried: Carried) -> None:
+    await carried.world.client.abort(FIRST, AbortInput(by="anna"))
 
 
 async def is_parked(carried: Carried) -> None:
@@ -274,6 +287,7 @@ class Situation:
         end: However it ends.
         is_over: Whether it had ended at B: then nothing at all may change.
         by_itself: Whether the workflow finds out without the reconciler.
+        then: What people do after the restore.
     """
 
     name: str
@@ -282,9 +296,10 @@ class Situation:
     end: End
     is_over: bool = True
     by_itself: bool = True
+    then: Act = nothing
 
 
-STEPS = ["plan", "fence", "check", "prepare", "patch", "commit", "verify", "finish"]
+STEPS = ["plan", "fence", "check", "patch", "commit", "verify", "finish"]
 
 SITUATIONS = [
     *(Situation(f"before {step}; completed", held(step), then_ends("completed"), COMPLETED) for step in STEPS),
@@ -301,7 +316,7 @@ SITUATIONS = [
             then_ends("completed", later=True),
             BEFORE_ANOTHER,
         )
-        for step in ("fence", "commit", "invalidate")
+        for step in ("commit", "invalidate")
     ),
     Situation("in line; both completed", stands_in_line, both_end, End("completed", 2, 3)),
     Situation("parked; resumed", is_parked, resumed, TAKEN_BACK, by_itself=False),
@@ -325,6 +340,22 @@ SITUATIONS = [
     ),
     Situation(
         "asks; amid the patch", asks, approved_and_held_at_patch, NEVER_COMMITTED, is_over=False, by_itself=False
+    ),
+    *(
+        Situation(
+            f"asks; amid the patch; {then.__name__}",
+            asks,
+            approved_and_held_at_patch,
+            end,
+            is_over=False,
+            by_itself=end is COMPLETED,
+            then=then,
+        )
+        for then, end in [
+            (approved_again, COMPLETED),
+            (rejected_now, NEVER_COMMITTED),
+            (aborted_now, NEVER_COMMITTED),
+        ]
     ),
     # Temporal never heard of it.
     Situation("nothing; completed", nothing, submitted_and_completed, COMPLETED),
@@ -411,6 +442,7 @@ async def test_what_the_cluster_says_counts(restored: dict[str, Carried], situat
     carried, end = restored[situation.name], situation.end
     world, namespace = carried.world, carried.world.namespace
     async with asyncio.timeout(60):
+        await situation.then(carried)
         ended = await outcome_of_workflow(world) if situation.by_itself else None
         while not await all_quiet(world):
             await reconcile(world)
