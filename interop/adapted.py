@@ -64,8 +64,8 @@ def services_of_cornserve() -> ServicesConfig:
 
 
 @asynccontextmanager
-async def adapted_fleet(world: World) -> AsyncGenerator[Fleet]:
+async def adapted_fleet(world: World, *, gpus: int = 8) -> AsyncGenerator[Fleet]:
     """The stock services in the world's namespace, with the agent in each."""
     folder = LOGS / world.namespace
-    async with Fleet(world.stack, world.namespace, folder, environment=agent_environment(world)) as fleet:
+    async with Fleet(world.stack, world.namespace, folder, gpus=gpus, environment=agent_environment(world)) as fleet:
         yield fleet
