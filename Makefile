@@ -37,7 +37,7 @@ test: lint ## lint, then the suite on real Temporal and a real kube-apiserver, b
 interop: $(INTEROP_READY) ## stock Cornserve 0.1.0 as processes: what it does alone, and with the agent
 	@$(BIN)/pyright --warnings --project interop/launcher
 	@echo "interop: tests of the real gateway, resource manager and task dispatchers; their logs: build/interop" >&2
-	@$(BIN)/python -m pytest interop/tests
+	@$(BIN)/python -m pytest -m "not slow" interop/tests
 
 interop-setup: $(INTEROP_READY) ## Cornserve's own virtual environment, from its lock file
 
@@ -49,8 +49,8 @@ $(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
 	$(BIN)/uv pip install --quiet --python $(INTEROP_VENV)/bin/python --no-deps --no-build-isolation -e agent
 	touch $(INTEROP_READY)
 
-test-slow: $(READY) ## the slow proofs: every termination, faults of a shutdown, rollouts, 200 swaps of a process, fifty updates under random terminations
-	@$(BIN)/python -m pytest -m slow
+test-slow: $(INTEROP_READY) ## the slow proofs: every termination, faults of a shutdown, rollouts, swaps by the hundred, Cornserve's services killed at every step, fifty updates under random terminations
+	@$(BIN)/python -m pytest -m slow tests interop/tests
 	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
 
 lint: $(READY) ## ruff, pyright (strict), import-linter
