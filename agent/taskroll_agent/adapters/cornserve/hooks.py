@@ -26,6 +26,7 @@ def install() -> None:
         (TASKS, _task_look_ups),
         (DESCRIPTORS, _descriptor_look_ups),
         ("cornserve.task.base", _comparisons),
+        ("cornserve.task.base", _task_calls),
         (MANAGER, _apps),
         ("cornserve.services.gateway.session", _session_calls),
         ("cornserve.services.gateway.router", partial(_http_calls, gated=True)),
@@ -98,6 +99,20 @@ def _comparisons(process: CornserveProcess, module: ModuleType) -> None:
 
     wrapt.wrap_function_wrapper(module, "UnitTask.is_equivalent_to", is_equivalent_to)
     task.__eq__ = equal
+
+
+def _task_calls(_process: CornserveProcess, module: ModuleType) -> None:
+    async def call(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            # A pooled connection lives on in the context of the call that opened it. What the call has recorded there
+            # would stay as long, and with it the version of its tasks.
+            context: Any = module.task_context.get(None)
+            if context is not None:
+                context.invocations, context.task_outputs = [], {}
+
+    wrapt.wrap_function_wrapper(module, "Task.__call__", call)
 
 
 def _noted(module: ModuleType, class_name: str, note: Callable[[Any], None]) -> None:
