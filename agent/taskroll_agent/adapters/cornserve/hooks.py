@@ -41,11 +41,19 @@ def _watch(process: CornserveProcess, module: ModuleType) -> None:
     async def watch_updates(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> None:
         await process.watch_updates(partial(wrapped, *args, **kwargs))
 
+    async def get_task_instance(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+        # A task manager is told of its task as soon as it listens.
+        await process.until_ready()
+        # A task that went along with updates has other values than one that is read from its instance now: those of
+        # fields that came and went, and former defaults. Cornserve would not find it to tear it down.
+        return process.holders.living(await wrapped(*args, **kwargs))
+
     def handle_object(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> None:
         definition, kind, *_ = [*args, *kwargs.values()]
         process.handle_object(partial(wrapped, *args, **kwargs), definition, kind)
 
     wrapt.wrap_function_wrapper(module, "TaskRegistry.watch_updates", watch_updates)
+    wrapt.wrap_function_wrapper(module, "TaskRegistry.get_task_instance", get_task_instance)
     wrapt.wrap_function_wrapper(module, "TaskRegistry._handle_object", handle_object)
 
 
