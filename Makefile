@@ -50,7 +50,8 @@ $(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
 	touch $(INTEROP_READY)
 
 test-slow: $(INTEROP_READY) ## the slow proofs: every termination, faults of a shutdown, rollouts, swaps by the hundred, Cornserve's services killed at every step, fifty updates under random terminations
-	@$(BIN)/python -m pytest -m slow tests interop/tests
+	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow interop/tests
 	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
 
 lint: $(READY) ## ruff, pyright (strict), import-linter

@@ -23,6 +23,8 @@ async def test_live_apps_go_to_version_2_and_back(cornserve_world: World, adapte
         assert view.status.outcome == "completed", view.status
         await run_version(adapted, direct, version)
         assert versions_in(await adapted.gateway.invoke(app, text="on")) == {version}
+        shown = {one.pod: one.flip_ms for one in (await cornserve_world.client.versions()).replicas}
+        assert shown == {said.pod: said.flip_ms for said in (await direct.attestations()).values()}
 
     await adapted.gateway.unregister(app)
     assert await adapted.administrator.instances() == []

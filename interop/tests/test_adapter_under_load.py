@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import aiohttp
+import pytest
 
 from interop.adapted import adapted_fleet
 from interop.direct import DirectUpdate
@@ -168,6 +169,7 @@ def longest_pause(fleet: Fleet) -> float:
     return max(float(line.rpartition("after ")[2].removesuffix(" ms")) for line in marks)
 
 
+@pytest.mark.slow
 async def test_200_swaps_leave_nothing_behind(
     cornserve_world: World, adapted: Fleet, direct: DirectUpdate, capsys: Any
 ) -> None:
@@ -192,6 +194,7 @@ async def test_200_swaps_leave_nothing_behind(
     assert await adapted.gateway.tasks() == []
 
 
+@pytest.mark.slow
 async def test_the_flip_blocks_the_event_loop_for_5_ms_at_most(cornserve_world: World, capsys: Any) -> None:
     async with adapted_fleet(cornserve_world, gpus=24) as fleet:
         direct = DirectUpdate.of(cornserve_world, fleet)
