@@ -37,7 +37,7 @@ test: lint ## lint, then the suite on real Temporal and a real kube-apiserver, b
 interop: $(INTEROP_READY) ## stock Cornserve 0.1.0 as processes: what it does alone, and with the agent
 	@$(BIN)/pyright --warnings --project interop/launcher
 	@echo "interop: tests of the real gateway, resource manager and task dispatchers; their logs: build/interop" >&2
-	@$(BIN)/python -m pytest interop/tests
+	@$(BIN)/python -m pytest -m "not slow" interop/tests
 
 interop-setup: $(INTEROP_READY) ## Cornserve's own virtual environment, from its lock file
 
@@ -51,6 +51,7 @@ $(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
 
 test-slow: $(INTEROP_READY) ## the slow proofs: deaths and terminations at every step, rollouts, swaps by the hundred, Temporal restored from a back-up
 	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow interop/tests
 	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
 
 lint: $(READY) ## ruff, pyright (strict), import-linter

@@ -71,5 +71,6 @@ def _version(replica: Replica, answer: Attestation | ReplicaProblem) -> ReplicaV
         generations=answer.generations,
         former_leases=sum(one.leases for one in answer.standing if not one.current),
         memory_bytes=answer.memory_bytes,
+        flip_ms=answer.flip_ms,
         problem=answer.problem,
     )

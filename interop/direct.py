@@ -26,6 +26,7 @@ from taskroll_agent.contracts import (
     ActivateAnswer,
     ActivateRequest,
     Attestation,
+    Census,
     DefinitionContent,
     HoldAnswer,
     HoldRequest,
@@ -126,6 +127,11 @@ class DirectUpdate:
         return {
             name: Attestation.model_validate_json(answer.content) for name, answer in zip(names, answers, strict=True)
         }
+
+    async def census(self, name: str) -> Census:
+        """What of former generations is alive in a service, after its garbage collector has run."""
+        answer = await self.client.get(self._url(name, "census?collect=true"))
+        return Census.model_validate_json(answer.content)
 
     async def until_ready(self, name: str, within: float = 20.0) -> Attestation:
         """Wait until a service that was started runs a release, or knows that there is none; what it says then."""

@@ -26,12 +26,14 @@ from .platform_objects import PlatformObjects
 from .service import START_TIMEOUT, Service, ServiceFailed
 
 GATEWAY, RESOURCE_MANAGER, DISPATCHER, STAND_IN = "gateway", "resource-manager", "task-dispatcher", "stand-in"
+TASK_MANAGER = "task-manager"
 
 _PORTS = {
     STAND_IN: (HTTP_PORT, GRPC_PORT),
     DISPATCHER: (HTTP_PORT, GRPC_PORT),
     RESOURCE_MANAGER: (GRPC_PORT,),
     GATEWAY: (HTTP_PORT,),
+    TASK_MANAGER: (GRPC_PORT,),
 }
 
 Environment = Callable[[Service], Mapping[str, str]]

@@ -63,6 +63,10 @@ class Gateway:
         """The deployed unit tasks: fields, id, state."""
         return [tuple(item) for item in (await self._checked(await self.client.get("/tasks/list"))).json()]
 
+    async def scale(self, task_id: str, gpus: int) -> None:
+        """Give a deployed unit task so many GPUs more, and an executor with them."""
+        await self._post("/task/scale", {"task_id": task_id, "num_gpus": gpus})
+
     async def use(self, class_name: str, **fields: Any) -> None:
         """Have a unit task deployed, as the cheapest way to an instance."""
         await self._usage("POST", class_name, fields)

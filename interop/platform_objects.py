@@ -42,15 +42,10 @@ class PlatformObjects:
 
         Written over and not made anew: a controller manager clears away after a deletion, at any time.
         """
-        body: Any = {
-            "metadata": {"name": DISPATCHERS},
-            "subsets": [
-                {
-                    "addresses": [{"ip": address} for address in addresses],
-                    "ports": [{"name": "http", "port": HTTP_PORT}, {"name": "grpc", "port": GRPC_PORT}],
-                }
-            ],
-        }
+        ports = [{"name": "http", "port": HTTP_PORT}, {"name": "grpc", "port": GRPC_PORT}]
+        subset = {"addresses": [{"ip": address} for address in addresses], "ports": ports}
+        # A subset without any address is refused.
+        body: Any = {"metadata": {"name": DISPATCHERS}, "subsets": [subset] if addresses else []}
         with _already_there():
             await self._core.create_namespaced_endpoints(self._namespace, body)
         await self._core.replace_namespaced_endpoints(DISPATCHERS, self._namespace, body)

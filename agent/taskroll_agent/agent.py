@@ -229,6 +229,7 @@ class Agent:
             content_digest=live_content_digest(active.generation, live),
             definitions=live if full else None,
             activated_at=active.activated_at,
+            flip_ms=self.registry.flip_ms,
             prepared=self._assembly.prepared.request_ids(),
             generations=len(standing),
             standing=[StandingGeneration(**asdict(info)) for info in standing],

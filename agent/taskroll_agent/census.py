@@ -37,6 +37,9 @@ MOST_HOLDERS: Final = 20
 MOST_LEVELS: Final = 6
 """Containers in containers that lead from a holder to something old."""
 
+ATTACHED_LEVELS: Final = 4
+"""Referents of referents of a generation's attachments that are taken for a part of it."""
+
 MOST_REACHED: Final = 10_000
 """Objects that are looked at from one live object of the platform."""
 
@@ -74,7 +77,7 @@ def take_census(
     active = registry.active
     spared = {active.generation.number, *(generation.number for generation in prepared)}
     old = {g.number: g for g in registry.standing() if g.number not in spared}
-    walk = _Walk(objects, started + seconds, {id(platform), id(prepared)})
+    walk = _Walk(objects, started + seconds, {id(platform), id(prepared), *_attached(old.values())})
     walk.find_old(old, _Homes(registry.standing()))
     walk.find_holders()
     freed = walk.described(FREED)
@@ -246,6 +249,16 @@ class _Walk:
         if issubclass(kind, type):
             return f"class {_class_name(thing)}"
         return None if _module_of(kind).partition(".")[0] in _CARRIERS else _instance_name(thing)
+
+
+def _attached(generations: Iterable[Generation]) -> Iterator[int]:
+    """Ids of what a host has made for these generations: it goes with them, so it is not what holds them."""
+    level: list[Any] = [generation.attachments for generation in generations]
+    for _ in range(ATTACHED_LEVELS):
+        level = [
+            thing for thing in gc.get_referents(*level) if not issubclass(type(thing), (type, ModuleType, FunctionType))
+        ]
+        yield from map(id, level)
 
 
 def _running_module(thing: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
 from . import fronts, type_caches
+from .collection import uncollected
 from .contracts import DefinitionKey
 from .errors import FlipFailed
 from .generation import Generation, LoadedDefinition
@@ -65,6 +67,8 @@ class Registry:
         self._callbacks: list[OnActivate] = []
         self.carry_over: OnActivate | None = None
         """The host's part of a flip (`Host.flip`): called before the flip stands; by raising it keeps it from that."""
+        self.flip_ms: float | None = None
+        """Milliseconds that the latest flip took, by the clock: so long the event loop stood that it ran on."""
 
     @property
     def active(self) -> Active:
@@ -149,27 +153,41 @@ class Registry:
         """
         after = Active(generation, epoch, release, request_id, datetime.now(UTC))
         self.track(generation)
-        fronts.show(generation.module_set.names)
+        with uncollected():
+            started = time.perf_counter()
+            before = self._flip(after)
+            failure = self._call_back(after, before)
+            self.flip_ms = (time.perf_counter() - started) * 1000
+        if failure is not None:
+            raise failure
+
+    def _flip(self, after: Active) -> Active:
+        names = after.generation.module_set.names
+        fronts.show(names)
         try:
             self._carry_over(after)
         except Exception as error:
-            fronts.hide(generation.module_set.names)
-            message = f"the host cannot be put on {release}: {type(error).__name__}: {error}"
+            fronts.hide(names)
+            message = f"the host cannot be put on {after.release}: {type(error).__name__}: {error}"
             raise FlipFailed(message) from error
         fronts.put_last(self)
         with self._lock:
             before, self._active = self._active, after
         fronts.hide(before.generation.module_set.names)
         self.let_go(before.generation)
+        return before
+
+    def _call_back(self, after: Active, before: Active) -> Exception | None:
+        """Run all callbacks; return what the first that failed has raised."""
         failure: Exception | None = None
         for callback in list(self._callbacks):
             try:
                 callback(after, before)
             except Exception as error:  # noqa: BLE001  one adapter's failure must not keep the others on the old classes
-                _log.exception("on_activate callback failed", extra={"epoch": epoch, "request_id": request_id})
+                about = {"epoch": after.epoch, "request_id": after.request_id}
+                _log.exception("on_activate callback failed", extra=about)
                 failure = failure or error
-        if failure is not None:
-            raise failure
+        return failure
 
     def _carry_over(self, after: Active) -> None:
         """Let the host flip, in a view of `after`, while everybody else still sees what ran before."""

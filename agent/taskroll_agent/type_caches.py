@@ -15,6 +15,7 @@ import logging
 import threading
 import typing
 import weakref
+from collections.abc import Iterator
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -51,17 +52,22 @@ def _forget_generic_models(dropped: "list[ModuleSet]") -> None:
         cache = typing.cast("ContextVar[Any]", cache).get(None)
     if cache is None:
         return
+    # Most keys are of no release: told by the names of modules, so that a flip does not wait for all to be compared.
+    names = set[str]().union(*(modules.table for modules in dropped))
     for key in list(cache.keys()):
-        if any(_mentions(modules, key) for modules in dropped):
+        classes = [cls for cls in _classes_in(key) if cls.__module__ in names]
+        if any(_is_of(modules, cls) for cls in classes for modules in dropped):
             cache.pop(key, None)
 
 
-def _mentions(modules: "ModuleSet", what: Any) -> bool:
-    """Whether a cache key, or anything in it, is a class of these modules or inherits from one."""
+def _classes_in(what: Any) -> Iterator[type[Any]]:
+    """The classes in a cache key, and all that they inherit from."""
     if isinstance(what, type) and not typing.get_args(what):
-        return any(_is_of(modules, base) for base in what.__mro__)
+        yield from what.__mro__
+        return
     parts = typing.cast("tuple[Any, ...]", what if isinstance(what, tuple) else typing.get_args(what))
-    return any(_mentions(modules, part) for part in parts)
+    for part in parts:
+        yield from _classes_in(part)
 
 
 def _is_of(modules: "ModuleSet", cls: type[Any]) -> bool:

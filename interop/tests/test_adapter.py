@@ -39,7 +39,8 @@ for loaded in generation:
             found.append(f"task registry: {loaded.key}")
     elif TASK_CLASS_REGISTRY._composite_tasks[loaded.class_name] is not loaded.cls:
         found.append(f"task registry: {loaded.key}")
-tasks = [task for manager in living("TaskManager") for task in manager.tasks.values()]
+tasks = [task for manager in living("TaskManager") for task in getattr(manager, "tasks", {}).values()]
+tasks += [manager.task for manager in living("TaskManager") if hasattr(manager, "task")]
 tasks += [state.deployment.task for manager in living("ResourceManager") for state in manager.task_states.values()]
 tasks += [info.task for dispatcher in living("TaskDispatcher") for info in dispatcher.task_infos.values()]
 for apps in living("AppManager"):
@@ -109,6 +110,22 @@ async def test_live_apps_are_carried_to_version_2_and_back(
     assert await adapted.gateway.tasks() == []
     assert await adapted.administrator.instances() == []
     assert set((await run_version(adapted, direct, 2)).values()) == {0}
+
+
+@pytest.mark.parametrize("last", ["the former version", "another default"])
+async def test_a_task_that_went_along_with_updates_is_torn_down(
+    cornserve_world: World, adapted: Fleet, direct: DirectUpdate, last: str
+) -> None:
+    other = changed("ScribeTask", 'tone: str = "plain"', 'tone: str = "bold"')
+    await cornserve_world.update(library(1))
+    app = await adapted.gateway.register(duet_app())
+    for definitions in (library(2), library(1) if last == "the former version" else other):
+        await direct.update(definitions)
+    await adapted.gateway.unregister(app)
+
+    assert await adapted.administrator.instances() == []
+    tasks = {service.name: (await service.run(OUT_OF_PLACE))["tasks"] for service in adapted.stock}
+    assert tasks == dict.fromkeys(tasks, 0)
 
 
 async def test_a_first_deploy_by_the_gateway_works_until_there_is_a_release(

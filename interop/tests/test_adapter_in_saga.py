@@ -1,13 +1,12 @@
-"""Cornserve's services in a whole update: live apps, refusals, and services that die at its steps."""
+"""Cornserve's services in a whole update: live apps, and refusals."""
 
 from __future__ import annotations
 
 import pytest
 
 from interop.direct import DirectUpdate
-from interop.fleet import DISPATCHER, GATEWAY, RESOURCE_MANAGER, Fleet
+from interop.fleet import Fleet
 from interop.library import duet_app, library
-from tests.saga.faults import Moment
 from tests.saga.world import QUICK, World
 
 from .test_adapter import PEN, changed, run_version, versions_in
@@ -24,6 +23,8 @@ async def test_live_apps_go_to_version_2_and_back(cornserve_world: World, adapte
         assert view.status.outcome == "completed", view.status
         await run_version(adapted, direct, version)
         assert versions_in(await adapted.gateway.invoke(app, text="on")) == {version}
+        shown = {one.pod: one.flip_ms for one in (await cornserve_world.client.versions()).replicas}
+        assert shown == {said.pod: said.flip_ms for said in (await direct.attestations()).values()}
 
     await adapted.gateway.unregister(app)
     assert await adapted.administrator.instances() == []
@@ -72,37 +73,3 @@ async def test_an_update_that_cannot_be_carried_over_changes_nothing(
     assert await cornserve_world.definitions() == before
     await run_version(adapted, direct, 1)
     assert versions_in(await adapted.gateway.invoke(app, text="as before")) == {1}
-
-
-SERVICES = {GATEWAY: "gateway", RESOURCE_MANAGER: "resource-manager", DISPATCHER: "task-dispatcher-0"}
-
-
-@pytest.mark.parametrize(
-    ("step", "moment"),
-    [
-        *(
-            (step, "before")
-            for step in ("fence", "check", "stage", "prepare", "patch", "commit", "invalidate", "verify")
-        ),
-        ("verify", "after"),
-    ],
-)
-async def test_services_that_die_at_a_step_come_up_on_the_epoch_of_their_peers(
-    cornserve_world: World, adapted: Fleet, direct: DirectUpdate, step: str, moment: Moment
-) -> None:
-    await cornserve_world.update(library(1))
-    for name in SERVICES.values():
-        held = cornserve_world.faults.hold(step, moment)
-        version = 2 if (await adapted.loaded("task-dispatcher-1")).versions["ScribeTask"] == 1 else 1
-        request = await cornserve_world.submit(library(version))
-        await held.reached.wait()
-
-        peer = (await direct.attestations())["task-dispatcher-1"]
-        await adapted.restart(name, new_pod=True)
-        restarted = await direct.until_ready(name)
-        assert (restarted.epoch, restarted.content_digest) == (peer.epoch, peer.content_digest)
-        held.release()
-
-        view = await cornserve_world.ended(request)
-        assert view.status.outcome == "completed", view.status
-        await run_version(adapted, direct, version)

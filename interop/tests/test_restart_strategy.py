@@ -117,6 +117,7 @@ async def test_an_update_ends_with_all_replicas_on_version_2_and_a_rollback_on_v
             assert await platform.deployments.restarted_for(role) == f"to-{version}/{epoch}"
 
 
+@pytest.mark.slow
 async def test_a_version_that_ends_the_process_at_import_is_taken_back(platform: Platform) -> None:
     platform.world.connections.fleet.config = parse_services(
         SERVICES.replace("timeout: 90", "timeout: 30", 1), "services of the tests"
@@ -143,6 +144,7 @@ async def test_a_version_that_ends_the_process_at_import_is_taken_back(platform:
     await platform.run_version(1)
 
 
+@pytest.mark.slow
 async def test_a_version_that_fails_at_import_is_completed_without_its_class_until_it_is_rolled_back(
     platform: Platform,
 ) -> None:

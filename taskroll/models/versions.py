@@ -24,6 +24,8 @@ class ReplicaVersion(BaseModel):
     """Calls in flight on generations that are not current any more."""
     memory_bytes: int | None = None
     """Resident memory of its process; None where the replica does not tell."""
+    flip_ms: float | None = None
+    """Milliseconds that its latest flip took; None where the replica does not tell."""
     problem: str | None = None
     """Why it does not answer, or does not run the current release."""
 

@@ -134,6 +134,19 @@ async def test_instances_are_counted_and_what_they_hold_themselves_is_led_back_t
     assert "contents" not in census.model_dump_json()
 
 
+async def test_what_a_host_has_attached_to_a_generation_is_no_holder_of_it(
+    agent: Agent, flip: Flip, service: Any, root: str
+) -> None:
+    task = agent.registry.get("Task")
+    agent.registry.active.generation.attachments["of a host"] = (App({"Task": (task, "registered")}), [])
+    service.kept = task
+    del task
+    await flip()
+    assert found(await agent.census(collect=True)) == {
+        ("class", f"{root}.m.Task"): (1, {"module service_of_census": 1})
+    }
+
+
 async def test_a_call_in_flight_holds_by_its_coroutine_and_its_lease(agent: Agent, flip: Flip, root: str) -> None:
     entered, gate = asyncio.Event(), asyncio.Event()
 

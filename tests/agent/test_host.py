@@ -1,6 +1,8 @@
 """A host goes along with each flip, or keeps it from happening."""
 
 import asyncio
+import gc
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +32,11 @@ class Platform:
         self.agent: Agent | None = None
         self.seen: list[tuple[object, object]] = []
         """In each flip: the version that look-ups showed, and the epoch that the registry had."""
+        self.makes = 0
+        """Objects that the garbage collector tracks, made by a flip and kept."""
+        self.collections: list[int] = []
+        """How often the garbage collector ran in each flip."""
+        self.took_ms = 0.0
 
     async def check(self, after: Generation, before: Generation) -> Sequence[ImportProblem]:
         assert after is not before
@@ -39,7 +46,11 @@ class Platform:
 
     def flip(self, after: Active, before: Active) -> None:
         assert self.agent is not None
+        started, before = time.perf_counter(), collections()
         self.seen.append((self.agent.registry.get("Task").version, self.agent.registry.active.epoch))
+        self.kept = [[] for _ in range(self.makes)]
+        self.collections.append(collections() - before)
+        self.took_ms = (time.perf_counter() - started) * 1000
         if self.fails is not None:
             raise self.fails
         self.classes = {str(loaded.key): loaded.cls for loaded in after.generation}
@@ -49,6 +60,11 @@ class Platform:
 
     def live_objects(self) -> Iterable[object]:
         return [self.classes]
+
+
+def collections() -> int:
+    """How often the garbage collector has run in this process."""
+    return sum(generation["collections"] for generation in gc.get_stats())
 
 
 @pytest.fixture
@@ -118,6 +134,42 @@ async def test_a_flip_that_it_refuses_leaves_everything(
     assert (version(agent), agent.problem) == (2, None), "it has tried again by itself"
 
 
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+@pytest.mark.parametrize("fails", [True, False], ids=["it fails", "it flips"])
+async def test_no_garbage_is_collected_in_a_flip(
+    agent: Agent, platform: Platform, memory: MemoryCluster, root: str, activation: Activation, is_on: bool, fails: bool
+) -> None:
+    memory.silent_watch = True
+    pointer = memory.commit_sources(source(root, 2))
+    platform.makes = 100 * gc.get_threshold()[0]
+    platform.fails = ValueError("not now") if fails else None
+    if not is_on:
+        gc.disable()
+    try:
+        if fails:
+            with pytest.raises(Refused):
+                await agent.activate(activation(pointer))
+        else:
+            await agent.activate(activation(pointer))
+        assert gc.isenabled() is is_on
+    finally:
+        gc.enable()
+    assert platform.collections[1:] == [0]
+
+
+async def test_how_long_the_latest_flip_took_is_attested(
+    agent: Agent, platform: Platform, memory: MemoryCluster, root: str, reached: Reached
+) -> None:
+    first = agent.attest().flip_ms
+    assert first is not None
+    platform.makes = 100_000
+    memory.commit_sources(source(root, 2))
+    await reached(agent, 2)
+    took = agent.attest().flip_ms
+    assert took is not None
+    assert took >= platform.took_ms
+
+
 @pytest.mark.parametrize(
     ("classes", "attested"),
     [
@@ -144,3 +196,4 @@ async def test_before_the_first_release_the_platform_is_left_out(
     async with Agent(settings, cluster=memory, host=platform) as agent:
         await asyncio.sleep(0)
         assert agent.attest(full=True).definitions == {}
+        assert agent.attest().flip_ms is None

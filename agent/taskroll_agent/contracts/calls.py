@@ -159,6 +159,8 @@ class Attestation(_Answer):
     """Definition key → digest of the live class; only with ``detail=full``."""
     activated_at: datetime | None = None
     """When this process began to serve the epoch."""
+    flip_ms: float | None = None
+    """Milliseconds that its latest flip took, by the clock: so long its event loop stood. None before the first."""
     prepared: list[str] = Field(default_factory=list[str])
     """Request ids that have a generation prepared."""
     generations: int = 1

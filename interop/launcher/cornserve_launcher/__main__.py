@@ -16,6 +16,7 @@ ENTRY_POINTS = {
     "gateway": "cornserve.services.gateway.entrypoint",
     "resource-manager": "cornserve.services.resource_manager.entrypoint",
     "task-dispatcher": "cornserve.services.task_dispatcher.entrypoint",
+    "task-manager": "cornserve.services.task_manager.entrypoint",
 }
 
 

@@ -13,7 +13,7 @@ class Launch:
     """One process of a fleet.
 
     Attributes:
-        role: `gateway`, `resource-manager`, `task-dispatcher`, or `stand-in`.
+        role: `gateway`, `resource-manager`, `task-dispatcher`, `task-manager`, or `stand-in`.
         address: The loopback address that it listens on.
         namespace: The Kubernetes namespace that stands for `cornserve`.
         folder: Its own: task library files, probe socket.

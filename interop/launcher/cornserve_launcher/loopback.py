@@ -49,6 +49,8 @@ def _lead_names(launch: Launch) -> None:
     turns = {name: itertools.cycle(range(len(found))) for name, found in launch.names.items()}
 
     def addresses(name: str) -> list[str]:
+        if name.startswith("tm-"):
+            name = "task-manager"
         if name.startswith(outside):
             return [inside + name.removeprefix(outside)]
         if name in launch.names:
@@ -68,7 +70,7 @@ def _lead_names(launch: Launch) -> None:
     resolve = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *args: Any, **more: Any) -> Any:
-        if host in launch.names:
+        if host in launch.names or str(host).startswith("te-"):
             return [info for address in addresses(host) for info in resolve(address, *args, **more)]
         return resolve(host, *args, **more)
 

@@ -26,6 +26,7 @@ def install() -> None:
         (TASKS, _task_look_ups),
         (DESCRIPTORS, _descriptor_look_ups),
         ("cornserve.task.base", _comparisons),
+        ("cornserve.task.base", _task_calls),
         (MANAGER, _apps),
         ("cornserve.services.gateway.session", _session_calls),
         ("cornserve.services.gateway.router", partial(_http_calls, gated=True)),
@@ -40,11 +41,19 @@ def _watch(process: CornserveProcess, module: ModuleType) -> None:
     async def watch_updates(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> None:
         await process.watch_updates(partial(wrapped, *args, **kwargs))
 
+    async def get_task_instance(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+        # A task manager is told of its task as soon as it listens.
+        await process.until_ready()
+        # A task that went along with updates has other values than one that is read from its instance now: those of
+        # fields that came and went, and former defaults. Cornserve would not find it to tear it down.
+        return process.holders.living(await wrapped(*args, **kwargs))
+
     def handle_object(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> None:
         definition, kind, *_ = [*args, *kwargs.values()]
         process.handle_object(partial(wrapped, *args, **kwargs), definition, kind)
 
     wrapt.wrap_function_wrapper(module, "TaskRegistry.watch_updates", watch_updates)
+    wrapt.wrap_function_wrapper(module, "TaskRegistry.get_task_instance", get_task_instance)
     wrapt.wrap_function_wrapper(module, "TaskRegistry._handle_object", handle_object)
 
 
@@ -98,6 +107,20 @@ def _comparisons(process: CornserveProcess, module: ModuleType) -> None:
 
     wrapt.wrap_function_wrapper(module, "UnitTask.is_equivalent_to", is_equivalent_to)
     task.__eq__ = equal
+
+
+def _task_calls(_process: CornserveProcess, module: ModuleType) -> None:
+    async def call(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            # A pooled connection lives on in the context of the call that opened it. What the call has recorded there
+            # would stay as long, and with it the version of its tasks.
+            context: Any = module.task_context.get(None)
+            if context is not None:
+                context.invocations, context.task_outputs = [], {}
+
+    wrapt.wrap_function_wrapper(module, "Task.__call__", call)
 
 
 def _noted(module: ModuleType, class_name: str, note: Callable[[Any], None]) -> None:

@@ -1,5 +1,6 @@
 """The agent's host in a Cornserve service: registries, live tasks and apps change with the generation or not at all."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,8 @@ class CornserveHost:
 
     async def check(self, after: Generation, before: Generation) -> Sequence[ImportProblem]:
         """Fill the generation's registries, convert every live task for the trial, and make the apps anew."""
-        registries, problems = registries_of(after)
+        # In a thread: Cornserve's own code looks through each class, as it does when it registers one.
+        registries, problems = await asyncio.to_thread(registries_of, after)
         if problems:
             return problems
         choose_defaults(registries, live_registries())

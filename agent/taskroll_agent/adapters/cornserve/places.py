@@ -66,6 +66,11 @@ class Holders:
     def note(self, holder: Any, places: Callable[[Any], Iterator[Place]]) -> None:
         self._known.append((weakref.ref(holder), places))
 
+    def living(self, task: Any) -> Any:
+        """The task that lives here under the id of this one; else this one."""
+        same = (place.task for place in self.places() if place.task.id == task.id)
+        return next((other for other in same if type(other) is type(task)), task)
+
     def places(self) -> Iterator[Place]:
         """Every place that holds a task now."""
         for reference, places in self._known:

@@ -43,6 +43,11 @@ class CornserveProcess:
     def gate(self) -> Gate | None:
         return None if self.agent is None else self.agent.gate
 
+    async def until_ready(self) -> None:
+        """Wait until a release runs or it is known that there is none, once the agent has been started."""
+        if self.agent is not None:
+            await self.agent.until_ready()
+
     async def watch_updates(self, stock: Callable[[], Awaitable[None]]) -> None:
         """Run the agent for as long as the service watches its definitions, and Cornserve's own watch under it.
 
