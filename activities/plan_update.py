@@ -96,7 +96,9 @@ class PlanUpdate:
         warnings = (
             unfenced
             + lively
-            + await asyncio.to_thread(refuse_bad_sources, after, extent, self.services.fleet.config.provided_modules)
+            + await asyncio.to_thread(
+                refuse_bad_sources, after, extent, keys, self.services.fleet.config.provided_modules
+            )
         )
         apps, unseen = await self._apps(step.namespace, request, extent) if changes else ([], [])
         plan = Plan(

@@ -109,7 +109,7 @@ def _plan(
     edits = [] if request.adopt else foreign_edits(keys, live.entries, released)
     absent = absent_deletions(request.delete, live.entries, released)
     along = brought_along(keys, live.entries) if keys and not released else []
-    warnings = [*absent, *edits, *along, *refuse_bad_sources(after, extent, provided)]
+    warnings = [*absent, *edits, *along, *refuse_bad_sources(after, extent, keys, provided)]
     return OfflinePlan(
         namespace=request.namespace,
         changes=planned_changes(changes, live.contents, after),

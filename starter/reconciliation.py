@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 
 from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import TimeoutError as TemporalTimeout
 from temporalio.service import RPCError
 
 from taskroll.models.decision import ReleaseInput
@@ -51,6 +52,8 @@ async def reconcile_now(
             )
             return await handle.result(rpc_timeout=ROUND_TIMEOUT + RPC_TIMEOUT)
     except WorkflowFailureError as error:
+        if isinstance(error.cause, TemporalTimeout):
+            raise await temporal.no_worker(ROUND_TIMEOUT, "reconcile") from error
         cause = error.cause.__cause__ or error.cause
         raise ServiceUnavailable(f"the round came to no end: {cause}; see the worker's log") from error
     except RPCError as error:

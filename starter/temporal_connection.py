@@ -95,6 +95,8 @@ class TemporalConnection:
         try:
             yield
         except RPCError as error:
+            if "no poller seen" in error.message:
+                raise ServiceUnavailable(f"could not {doing}: {self._nobody('no worker polls it')}") from error
             if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
                 raise self.unreachable(error) from error
             if error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED):
@@ -115,16 +117,22 @@ class TemporalConnection:
 
     async def no_worker(self, waited: timedelta, doing: str) -> ServiceUnavailable:
         """The error for a call that no worker answered, with what Temporal knows of the queue's workers."""
-        queue = self._settings.task_queue
         last_seen = await self.last_poll()
         if last_seen is None:
             who = "no worker polls it"
         else:
             who = f"a worker last asked it for work {(datetime.now(UTC) - last_seen).total_seconds():.0f} s ago"
         return ServiceUnavailable(
-            f"could not {doing}: no worker answered within {waited.total_seconds():g} s on task queue {queue!r} of "
-            f"Temporal at {self.address} (namespace {self.namespace!r}); {who}. Start one: taskroll-worker "
-            f"--task-queue {queue}; or name the queue that yours polls: --task-queue, TASKROLL_TASK_QUEUE"
+            f"could not {doing}: no worker answered within {waited.total_seconds():g} s; {self._nobody(who)}"
+        )
+
+    def _nobody(self, who: str) -> str:
+        """Where a worker was looked for, who is there, and the way out."""
+        queue = self._settings.task_queue
+        return (
+            f"task queue {queue!r} of Temporal at {self.address} (namespace {self.namespace!r}): {who}. Start one: "
+            f"taskroll-worker --task-queue {queue}; or name the queue that yours polls: --task-queue, "
+            "TASKROLL_TASK_QUEUE"
         )
 
     async def last_poll(self) -> datetime | None:

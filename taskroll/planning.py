@@ -228,11 +228,14 @@ def _imported_by(graph: ImportGraph, modules: Iterable[str]) -> set[str]:
 
 
 def refuse_bad_sources(
-    after: Mapping[str, DefinitionContent], extent: Extent, provided: Collection[str] = ()
+    after: Mapping[str, DefinitionContent], extent: Extent, changed: Collection[str], provided: Collection[str] = ()
 ) -> list[str]:
     """Check the sources of the closure, without running any of them. What is wrong elsewhere was so before.
 
     Args:
+        after: All definitions as they are after the update.
+        extent: Of the update.
+        changed: Keys of the definitions that it changes.
         provided: modules of the tasks' packages that services have installed themselves.
 
     Returns:
@@ -243,7 +246,17 @@ def refuse_bad_sources(
     """
     scope = [after[key].key for key in extent.closure if key in after]
     problems = check_sources(after.values(), scope=scope, provided=provided)
-    found = [str(problem) for problem in errors(problems)]
+    found = errors(problems)
     if found:
-        raise InvalidSource(f"definitions: {counted(len(found), 'problem')} in the sources", details=found)
+        broken = {problem.definition for problem in found} | {problem.module for problem in found}
+        others = [key for key in extent.closure if key in after and key not in changed]
+        ways_out = [
+            f"{key} is not changed by this update, and builds on what is: deploy it mended along with it, or take it "
+            f"away first: kubectl delete {after[key].key.kind.lower()} {after[key].key.name}"
+            for key in others
+            if broken & {key, after[key].module}
+        ]
+        raise InvalidSource(
+            f"definitions: {counted(len(found), 'problem')} in the sources", details=[*map(str, found), *ways_out]
+        )
     return [str(problem) for problem in problems]

@@ -106,9 +106,8 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
         facts += [(verb, names(keys)) for verb, keys in status.plan.by_verb().items()]
         facts += [("in use by", app) for app in status.plan.apps]
         facts += [
-            ("service", f"{service.name} by {service.strategy}: {service.proof}")
-            for service in status.plan.services
-            if service.proof
+            (f"by {strategy}", f"{', '.join(some)}: {proof}")
+            for (strategy, proof), some in _by_proof(status.plan).items()
         ]
         facts += [("warning", Text(warning, style="yellow")) for warning in status.plan.warnings]
     facts += [(each.decision, f"by {each.by}: {each.reason or '(no reason given)'}") for each in status.decisions]
@@ -151,6 +150,15 @@ def plan_line(plan: PlanSummary) -> str:
     """``1 created, 3 changed; closure of 6; gateway × 1``."""
     reach = ", ".join(f"{service.name} × {service.replicas}" for service in plan.services) or "no services"
     return f"{plan.in_words()}; closure of {plan.closure}; {reach}; {plan.digest[:19]}…"
+
+
+def _by_proof(plan: PlanSummary) -> dict[tuple[str, str], list[str]]:
+    """Strategy, and what it can show → the names of its services."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for service in plan.services:
+        if service.proof:
+            found.setdefault((service.strategy, service.proof), []).append(service.name)
+    return found
 
 
 def counts(progress: ActivityProgress) -> str:

@@ -1,8 +1,8 @@
 """Check a webhook against the contract in docs/services.md: ``python -m taskroll.services.webhook_conformance URL``.
 
-URL is what stands before the name of a call, such as ``http://10.0.0.7:8000/taskroll``; the token is read from
-``TASKROLL_WEBHOOK_TOKEN``. The checks ask for nothing that exists, so they change nothing in a service that keeps the
-contract. The exit code is the number of checks that failed.
+URL is what stands before the name of a call, such as ``http://10.0.0.7:8000/taskroll``; the namespace that the calls
+name may follow. The token is read from ``TASKROLL_WEBHOOK_TOKEN``. The checks ask for nothing that exists, so they
+change nothing in a service that keeps the contract. The exit code is the number of checks that failed.
 """
 
 import json
@@ -199,10 +199,10 @@ def _expect_same(before: Attestation, after: Attestation) -> None:
 def main() -> None:
     """Run all checks against the URL of the command line, a line each on stdout."""
     token = os.environ.get("TASKROLL_WEBHOOK_TOKEN", "")
-    if len(sys.argv) != 2 or not token:
-        sys.exit("usage: TASKROLL_WEBHOOK_TOKEN=… python -m taskroll.services.webhook_conformance URL")
+    if len(sys.argv) not in (2, 3) or not token:
+        sys.exit("usage: TASKROLL_WEBHOOK_TOKEN=… python -m taskroll.services.webhook_conformance URL [NAMESPACE]")
     failed = 0
-    for name, finding in findings(sys.argv[1], SecretStr(token)):
+    for name, finding in findings(sys.argv[1], SecretStr(token), *sys.argv[2:]):
         failed += finding is not None
         sys.stdout.write(f"{'FAILED' if finding else 'ok':6} {name}{': ' + finding if finding else ''}\n")
     sys.exit(failed)

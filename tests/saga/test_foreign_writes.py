@@ -7,7 +7,7 @@ from taskroll.cluster.releases import current_release, list_releases
 from taskroll.models.request import UpdateRequest
 from taskroll_agent.contracts import DefinitionContent
 
-from .sources import library, unit
+from .sources import PACKAGE, library, task, unit
 from .world import CORNSERVE, World
 
 ENCODER = "TaskDefinition/encoder-task"
@@ -49,6 +49,17 @@ async def test_first_update_of_a_cluster_that_has_these_definitions_already(worl
     assert view.status.outcome == "completed", view.status.message
     assert world.replicas.versions("EncoderTask") == {1}
     assert await world.definitions() == before
+
+
+async def test_a_broken_definition_of_somebody_else_that_builds_on_a_changed_one_is_named(world: World) -> None:
+    await world.update(library(1))
+    source = f"from {PACKAGE}.unit.encodertask import EncoderTask\n"
+    await world.create_definition(task("StrayTask", f"{PACKAGE}.unit.straytask", source, is_unit=True))
+    view = await world.update(library(2))
+    assert view.status.outcome == "rejected"
+    assert "take it away first: kubectl delete taskdefinition stray-task" in view.status.message
+    await delete(world, "stray-task")
+    assert (await world.update(library(2))).status.outcome == "completed"
 
 
 async def test_deletion_of_what_is_not_there_is_a_warning(world: World) -> None:
