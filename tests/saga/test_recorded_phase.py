@@ -55,6 +55,7 @@ async def test_each_step_that_takes_its_time_on_the_way_forward(world: World) ->
     holds = {step: world.faults.hold(step) for step in FORWARD}
     request_id = await world.submit(library(1), policy=ASKING)
     await _says(world, request_id, "awaiting-approval", None, None)
+    await world.in_phase(request_id, "awaiting-approval")  # the record says so a moment before
     await world.client.decide(request_id, DecisionInput(decision="approved", by="anna"))
     for step, phase in FORWARD.items():
         await _says(world, request_id, phase, step, None)
