@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Strict, StringConstraints, model_validator
 
 from taskroll.models.errors import TaskrollError
 
@@ -188,7 +188,7 @@ class ServiceConfig(_Section):
     deployment: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] | None = None
     """Name of the Deployment that makes the replicas. As long as fewer are found than it wants, the service is not
     complete. The strategy ``restart`` restarts it."""
-    required: bool = True
+    required: Annotated[bool, Strict()] = True
     """Whether an update fails where a replica of this service does. Others are told and asked as well, but not
     waited for."""
     order: int = Field(default=0, ge=-1000, le=1000)
@@ -306,6 +306,17 @@ class ServicesConfig(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"services: two have the same name: {', '.join(twice)}; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_once(self) -> "ServicesConfig":
+        owners: dict[str, str] = {}
+        for service in self.services:
+            for address in service.discovery.addresses if isinstance(service.discovery, StaticDiscovery) else []:
+                if (owner := owners.setdefault(address, service.name)) != service.name:
+                    raise ValueError(
+                        f"services: {owner} and {service.name} both list {address}; leave it in one of them"
+                    )
         return self
 
     def service(self, name: str) -> ServiceConfig:

@@ -157,9 +157,44 @@ def _sentence(details: ErrorDetails, location: _Location) -> str:
         return "type: is none that there is; write pods, endpoint-slices or static"
     if kind == "too_short" and not details.get("input"):
         return "is empty; name at least one"
-    message = details["msg"].removeprefix("Value error, ")
     value = _shown_value(details.get("input"), location)
+    way_out = _form(location) if kind == "string_pattern_mismatch" else _FORMS.get(kind, "")
+    if kind == "model_type" and "token" in location:
+        way_out = "is no mapping; write {env: NAME} or {file: PATH}, never the token itself"
+    if way_out:
+        return f"{value}{way_out}"
+    message = details["msg"].removeprefix("Value error, ")
     return f"{value}{message[:1].lower()}{message[1:]}"
+
+
+_FORMS = {
+    "bool_type": "is neither true nor false; write one of them, without quotes",
+    "int_type": "is no whole number; write one, without quotes",
+    "int_parsing": "is no whole number; write one, without quotes",
+    "int_from_float": "is no whole number; write one",
+    "float_type": "is no number; write one, without quotes",
+    "float_parsing": "is no number; write one, without quotes",
+    "string_type": "is no text; write it in quotes",
+    "list_type": "is no list; write one, such as [a, b], or a line with a dash for each",
+    "dict_type": "is no mapping; write name: value",
+    "model_type": "is no mapping; write the fields of this section below it (docs/services.md lists them)",
+}
+"""What a value of a wrong form is, and what to write instead, by pydantic's kind of error."""
+
+
+def _form(location: _Location) -> str:
+    """The same for texts that do not fit their pattern."""
+    if "labels" in location or "task_manager_labels" in location:
+        return "is no label; write names and values as Kubernetes takes them: letters, digits, dashes, dots"
+    if location and location[-1] == "env":
+        return "is no name of an environment variable; write letters, digits and underscores"
+    if "provided_modules" in location:
+        return "is no dotted name of a module; write one such as package.module"
+    if location and location[-1] == "path":
+        return "is no path of a URL; write one such as /taskroll, without a slash at its end"
+    if location and location[-1] == "grpc_service":
+        return "is no name of a gRPC service; write one such as package.Service"
+    return "is no name; write lower-case letters, digits and dashes, a letter or digit at both ends"
 
 
 def _shown_value(value: object, location: _Location) -> str:

@@ -110,7 +110,7 @@ def test_the_example_in_the_documentation_is_valid() -> None:
 WRONG = {
     "no such field": (one_service(prot="1"), "services.yaml:6: services[0] (gateway).prot: is no field"),
     "name missing": (one_service(name=""), "services.yaml:2: services[0].name: is missing; add it"),
-    "name of a wrong form": (one_service(name="Gate_Way"), "services.yaml:2: services[0] (Gate_Way).name: 'Gate_Way' "),
+    "name of a wrong form": (one_service(name="Gate_Way"), "services[0] (Gate_Way).name: 'Gate_Way' is no name; write"),
     "no port": (one_service(port=""), "services.yaml:2: services[0] (gateway): port: is missing; write the port"),
     "port zero": (one_service(port="0"), "services.yaml:4: services[0] (gateway).port: 0 is no port"),
     "port too high": (one_service(port="65536"), "65536 is no port: write a number from 1 to 65535"),
@@ -132,12 +132,12 @@ WRONG = {
     ),
     "name of a gRPC service": (
         one_service(strategy="sync", required="false", sync="{grpc_service: B}"),
-        "services.yaml:8: services[0] (gateway).sync.grpc_service: 'B' ",
+        "services.yaml:8: services[0] (gateway).sync.grpc_service: 'B' is no name of a gRPC service; write one",
     ),
     "webhook without a token": (one_service(strategy="webhook", token=""), "(gateway): token: is missing; write"),
     "path of a webhook": (
         one_service(strategy="webhook", webhook="{path: hook}"),
-        "(gateway).webhook.path: 'hook' ",
+        "(gateway).webhook.path: 'hook' is no path of a URL; write one such as /taskroll",
     ),
     "time-out": (
         one_service(strategy="restart", deployment="a", restart="{timeout: 0}"),
@@ -156,8 +156,14 @@ WRONG = {
         "services.yaml:3: services[0] (gateway).discovery.",
     ),
     "labels missing": (one_service(discovery="{type: pods}"), "(gateway).discovery.labels: is missing"),
-    "label value": (one_service(discovery="{type: pods, labels: {app: 'a b'}}"), ".discovery.labels.app: 'a b' "),
-    "label is a number": (one_service(discovery="{type: pods, labels: {app: 7}}"), ".labels.app: 7 input should be"),
+    "label value": (
+        one_service(discovery="{type: pods, labels: {app: 'a b'}}"),
+        ".labels.app: 'a b' is no label; write names",
+    ),
+    "label is a number": (
+        one_service(discovery="{type: pods, labels: {app: 7}}"),
+        ".labels.app: 7 is no text; write it in quotes",
+    ),
     "selector of another kind": (
         one_service(discovery="{type: pods, labels: {app: a}, service: a}"),
         "(gateway).discovery.service: is no field of this section",
@@ -175,8 +181,22 @@ WRONG = {
         one_service(discovery="{type: static, addresses: ['10.0.0.1:80']}"),
         "port: static addresses carry their own port; remove this one",
     ),
-    "required": (one_service(required="maybe"), "(gateway).required: 'maybe' "),
+    "required": (one_service(required="maybe"), "(gateway).required: 'maybe' is neither true nor false; write one"),
+    "required in quotes": (one_service(required="'yes'"), "(gateway).required: 'yes' is neither true nor false"),
     "min_replicas": (one_service(min_replicas="-1"), "(gateway).min_replicas: -1 "),
+    "min_replicas in words": (
+        one_service(min_replicas="two"),
+        "(gateway).min_replicas: 'two' is no whole number; write",
+    ),
+    "one address in two services": (
+        one_service(port="", discovery="{type: static, addresses: ['10.0.0.1:80']}")
+        + one_service(name="b", port="", discovery="{type: static, addresses: ['10.0.0.1:80']}").removeprefix(
+            "services:\n"
+        ),
+        "services: gateway and b both list 10.0.0.1:80; leave it in one of them",
+    ),
+    "the token itself": (one_service(token="s3cr3t"), "(gateway).token: is no mapping; write {env: NAME}"),
+    "services as a mapping": ("services: {a: b}\n", "services.yaml:1: services: is no list; write one"),
     "same name": (one_service() + one_service().removeprefix("services:\n"), "two have the same name: gateway"),
     "no services": ("services: []\n", "services.yaml:1: services: is empty; name at least one"),
     "services missing": ("service: []\n", "services: is missing; add it"),
