@@ -83,7 +83,7 @@ class RestartStrategy:
                 return _no_deployment(service, namespace)
             rollout = deployment.rollout
             releases = PodReleases(self._cluster, namespace)
-            behind = await self._behind(service, namespace, releases, request.epoch)
+            behind, restarted = await self._behind(service, namespace, releases, request.epoch)
             if not request.epoch <= deployment.restarted_for <= await releases.newest_epoch():
                 # Not for this release or a later one; a number above all releases was copied from elsewhere.
                 if not behind:
@@ -92,7 +92,7 @@ class RestartStrategy:
                 continue
             if rollout.is_complete and not behind:
                 return None
-            note = "; ".join([rollout.note or "pods of before are left", *behind[:_FIRST_PODS]])
+            note = "; ".join([rollout.note or "pods of before are left", *restarted, *behind[:_FIRST_PODS]])
             if rollout.has_failed:
                 return RollingOut(note)
             await deadline.pause(_POLL)
@@ -107,16 +107,22 @@ class RestartStrategy:
             # The controller writes the status often, and another update may have restarted it meanwhile: look again.
             return
 
-    async def _behind(self, service: ServiceConfig, namespace: str, releases: PodReleases, epoch: int) -> list[str]:
-        """What is known of each pod that is not ready on this release or a later one."""
+    async def _behind(
+        self, service: ServiceConfig, namespace: str, releases: PodReleases, epoch: int
+    ) -> tuple[list[str], list[str]]:
+        """What is known of each pod that is not ready on this release or a later one; and of those that are, but were
+        restarted: one that ends soon after each start is ready for a moment."""
         found: list[str] = []
+        restarted: list[str] = []
         for replica in await discover(self._cluster, namespace, service):
             stored = await releases.of(replica)
             if stored is None or stored.release.epoch < epoch:
                 found.append(f"{replica.pod} was made before the commit")
             elif not replica.ready:
                 found.append(f"{replica.pod} is not ready" + (f" ({replica.waiting})" if replica.waiting else ""))
-        return found
+            elif replica.restarts:
+                restarted.append(f"{replica.pod} was restarted ({replica.restarts})")
+        return found, restarted[:_FIRST_PODS]
 
     async def abort(self, targets: Targets, request: AbortRequest) -> Answers[AbortAnswer]:
         """Nothing was prepared, so nothing is dropped."""
