@@ -13,6 +13,9 @@ READY := $(VENV)/.ready
 INTEROP_VENV := interop/.venv
 INTEROP_READY := $(INTEROP_VENV)/.ready
 
+# The quick suite runs in this many processes, each with a stack of its own: most of it waits for servers and deadlines.
+TEST_PROCESSES ?= 2
+
 .PHONY: help setup demo test test-slow interop interop-setup lint format bench dev lock clean
 
 help: ## this list
@@ -32,7 +35,7 @@ demo: $(READY) ## update tasks in running services, take a bad update back, roll
 	@$(BIN)/python -m examples.demo
 
 test: lint ## lint, then the suite on real Temporal and a real kube-apiserver, but for the slow proofs
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
 
 interop: $(INTEROP_READY) ## stock Cornserve 0.1.0 as processes: what it does alone, and with the agent
 	@$(BIN)/pyright --warnings --project interop/launcher
