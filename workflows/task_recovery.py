@@ -12,8 +12,9 @@ with workflow.unsafe.imports_passed_through():
     from taskroll.models.status import Outcome, UpdateStatus
 
 from .compensations import failure_message, is_taken_over
+from .saga_steps import ASSESS_BUDGET
 from .shielding import shielded
-from .task_update import ASSESS_BUDGET, TaskUpdateWorkflow, released_by
+from .task_update import TaskUpdateWorkflow, released_by
 
 TAKE_OVER_BUDGET = timedelta(minutes=2)
 LAST_WORDS = timedelta(seconds=3)
