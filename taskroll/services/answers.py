@@ -88,7 +88,7 @@ def problem_of(replica: Replica, answer: Failure) -> ReplicaProblem:
         case Refused(refusal):
             return replica_problem(replica, "refused", f"{refusal.reason}: {refusal.message}", epoch=refusal.epoch)
         case Unreachable(reason):
-            return replica_problem(replica, "unreachable" if replica.ready else "not_ready", reason)
+            return replica_problem(replica, "not_ready" if replica.ready is False else "unreachable", reason)
         case ProcessEnded(reason):
             return replica_problem(replica, "process_ended", reason)
         case Unauthorised(reason):

@@ -37,7 +37,7 @@ def _replica(service: str, port: int | str | None, pod: Pod) -> Replica:
         pod_uid=metadata.get("uid", ""),
         address=address,
         port=number,
-        ready={"True": True, "False": False}.get(ready.get("status", "")),
+        ready=ready.get("status") == "True",
         terminating="deletionTimestamp" in metadata,
         obstacle=obstacle,
         created_at=_moment(metadata.get("creationTimestamp")),

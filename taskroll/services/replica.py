@@ -53,7 +53,7 @@ class Replica(BaseModel):
     port: int | None
     """None where the named port was not found."""
     ready: bool | None
-    """What Kubernetes says of its readiness; None where it says nothing."""
+    """What Kubernetes says of its readiness; None where it says nothing, as of a static address."""
     terminating: bool = False
     obstacle: str | None = None
     """Why it cannot be called, where address or port is missing."""

@@ -49,8 +49,8 @@ def test_a_pod() -> None:
     )
 
 
-@pytest.mark.parametrize(("status", "expected"), [("True", True), ("False", False), ("Unknown", None), (None, None)])
-def test_readiness_of_a_pod(status: str | None, expected: bool | None) -> None:
+@pytest.mark.parametrize(("status", "expected"), [("True", True), ("False", False), ("Unknown", False), (None, False)])
+def test_readiness_of_a_pod(status: str | None, expected: bool) -> None:
     assert only(replicas_from_pods("s", 8000, [pod(ready=status)])).ready is expected
 
 

@@ -104,7 +104,7 @@ async def test_pods_by_label(cluster: Cluster, namespace: str) -> None:
         ("a-ready", "127.0.3.1", 8000, True),
         ("b-not-ready", "10.0.0.2", 8000, False),
         ("c-ipv6", "fd00::3", 8000, True),
-        ("d-pending", None, 8000, None),
+        ("d-pending", None, 8000, False),
     ]
     assert found[0].pod_uid == ready
     assert found[3].obstacle == "the pod has no address yet (phase Pending)"

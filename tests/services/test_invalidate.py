@@ -56,7 +56,7 @@ ANSWERS = [
     ("an earlier epoch", says(6), "invalid", "it says that it runs epoch 6"),
     ("another content", says(7, "sha256:" + "b" * 64), "invalid", "it says that it runs epoch 7 with sha256:bbb"),
     ("no token", always(401), "unauthorised", "token"),
-    ("out of reach", always(503), "not_ready", "503"),
+    ("out of reach", always(503), "unreachable", "503"),
     ("garbage", always(200, "{}"), "invalid", "ActivateAnswer"),
 ]
 
@@ -136,7 +136,7 @@ async def test_the_deadline_bounds_a_replica_that_does_not_answer(stand_in: Star
     one = await stand_in(handlers={"/activate": slow})
     outcome = await invalidate(fleet_of(gateway=[one]), "ns", REQUEST, Deadline.after(0.1))
     let_go.set()
-    assert [(p.reason, p.endpoint) for p in outcome.problems] == [("not_ready", one.address)]
+    assert [(p.reason, p.endpoint) for p in outcome.problems] == [("unreachable", one.address)]
 
 
 async def test_abort_drops_what_was_prepared_and_names_who_did_not_answer(stand_in: Start, fleet_of: Make) -> None:

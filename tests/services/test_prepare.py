@@ -141,7 +141,7 @@ async def test_it_ends_at_once_where_a_replica_cannot(stand_in: Start, fleet_of:
     dead, one = await stand_in(handlers={"/prepare": always(503)}), await stand_in(handlers=cannot(ENCODER))
     outcome = await asyncio.wait_for(prepare(fleet_of(gateway=[dead, one]), "ns", REQUEST, Deadline.after(3600)), 60)
     assert [problem.definitions for problem in outcome.problems] == [["TaskDefinition/encoder"]]
-    assert [problem.reason for problem in outcome.unprepared] == ["not_ready"]
+    assert [problem.reason for problem in outcome.unprepared] == ["unreachable"]
 
 
 FAULTS = [
@@ -183,7 +183,7 @@ async def test_a_replica_out_of_reach_is_named_when_the_deadline_passes(stand_in
     outcome = await prepare(fleet_of(gateway=[one, dead]), "ns", REQUEST, Rounds(8))
     assert not outcome.is_prepared
     assert [str(p) for p in outcome.unprepared] == [
-        f"gateway/{dead.address} ({dead.address}): not_ready: it answered 503 (it cannot reach the API server)"
+        f"gateway/{dead.address} ({dead.address}): unreachable: it answered 503 (it cannot reach the API server)"
     ]
     assert one.called("/prepare") == 1
 
@@ -226,7 +226,7 @@ async def test_optional_services_are_told_once_and_not_waited_for(stand_in: Star
     outcome = await asyncio.wait_for(prepare(fleet, "ns", REQUEST, Deadline.after(3600)), 60)
     assert outcome.is_prepared
     assert outcome.problems == []
-    assert {(p.service, p.reason) for p in outcome.ignored} == {("cache", "not_ready"), ("cache", "refused")}
+    assert {(p.service, p.reason) for p in outcome.ignored} == {("cache", "unreachable"), ("cache", "refused")}
     assert "TaskDefinition/llm: SyntaxError: line 3" in {p.message for p in outcome.ignored}
     assert dead.called("/prepare") == 3  # the attempts of one call
 

@@ -105,5 +105,5 @@ async def test_a_service_that_gives_up_waiting_for_its_watchers(
         raise AssertionError
 
     (problem,) = (await told(await fleet_that_answers(late))).ignored
-    assert problem.reason == "not_ready"  # nothing says of a static address that it is ready
+    assert problem.reason == "unreachable"  # nothing says of a static address that it is not ready
     assert "Sync task registry timed out" in problem.message

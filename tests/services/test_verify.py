@@ -89,7 +89,7 @@ DOES_NOT_COUNT: list[tuple[str, Handler, str, str]] = [
     ("later, list of another digest", FULL_LIE, "other_content", "does not say with which definitions"),
     ("another nonce", attesting(nonce="0" * 32), "invalid", "nonce"),
     ("no token", always(401), "unauthorised", "401"),
-    ("cut off", always(503), "not_ready", "cannot reach the API server"),
+    ("cut off", always(503), "unreachable", "cannot reach the API server"),
     ("garbage", always(200, "?"), "invalid", "Attestation"),
 ]
 
@@ -264,7 +264,7 @@ async def test_a_pod_without_an_address_holds_the_update(
     one = await updated(stand_in)
     one.pod_uid = "uid-one"
     pending = as_pod(
-        "gateway", one, pod="pending", pod_uid="uid-p", address=None, ready=None, obstacle="no address yet"
+        "gateway", one, pod="pending", pod_uid="uid-p", address=None, ready=False, obstacle="no address yet"
     )
     list_as(monkeypatch, lambda _: [as_pod("gateway", one), pending])
     outcome = await quickly(fleet_of(gateway=[one]))

@@ -245,7 +245,7 @@ async def test_a_replica_that_was_killed_comes_back_on_the_released_version(
     await dies.stop()
     pointer = releases.commit(contents(2), request_id="update")
     without = await verify(fleet, "ns", expectation(pointer), Rounds(2))
-    assert [(p.reason, p.endpoint) for p in without.mismatches] == [("not_ready", dies.address)]
+    assert [(p.reason, p.endpoint) for p in without.mismatches] == [("unreachable", dies.address)]
 
     host, _, port = dies.address.rpartition(":")
     await start(host=host, port=int(port))
