@@ -4,6 +4,7 @@ import asyncio
 
 from .admission import check_admission
 from .api_server import check_kinds, check_reachable, check_rights
+from .apps import check_apps
 from .drift import check_drift
 from .findings import Diagnosis, Finding
 from .place import Place, found
@@ -35,6 +36,7 @@ async def examine(place: Place) -> Diagnosis:
             found("worker-rights", check_worker_rights(place)),
             found("replicas", check_replicas(place)),
             found("instances", check_instances(place)),
+            found("apps", check_apps(place)),
             found("records", check_records(place)),
         )
         groups = [reachable, kinds, rights, admission, temporal, *rest]

@@ -21,6 +21,7 @@ CheckName = Literal[
     "worker-rights",
     "replicas",
     "instances",
+    "apps",
     "records",
 ]
 """Stable; docs/cli.md says what each looks at."""

@@ -20,7 +20,7 @@ async def write_app_sources(cluster: Cluster, namespace: str, apps: Iterable[App
             cluster,
             namespace,
             type="app-source",
-            name=_name(source_digest(app.source)),
+            name=app_source_name(source_digest(app.source)),
             data={"source": app.source},
             request_id=request_id,
         )
@@ -35,12 +35,13 @@ async def read_app_source(cluster: Cluster, namespace: str, digest: str) -> str:
         NotFound: where it was never stored.
         TamperedState: where what is stored under the name has another digest.
     """
-    document = await read_document(cluster, namespace, _name(digest), type="app-source")
+    document = await read_document(cluster, namespace, app_source_name(digest), type="app-source")
     source = str(dict(document.data or {}).get("source", ""))
     if source_digest(source) != digest:
-        raise TamperedState(f"ControllerRevision/{_name(digest)} holds no app of digest {digest}")
+        raise TamperedState(f"ControllerRevision/{app_source_name(digest)} holds no app of digest {digest}")
     return source
 
 
-def _name(digest: str) -> str:
+def app_source_name(digest: str) -> str:
+    """Of the ControllerRevision that stores it."""
     return f"taskroll-app-source-{digest.removeprefix('sha256:')}"

@@ -8,12 +8,14 @@ from aiohttp import web
 from kubernetes.aio.client import CoreV1Api
 from temporalio import activity
 
-from taskroll.models.apps import AppSource
+from taskroll.cluster.app_sources import app_source_name, read_app_source
+from taskroll.models.apps import AppSource, source_digest
 from taskroll.models.decision import AbortInput
 from taskroll.models.policy import UpdatePolicy
 
 from .sources import library
 from .stand_in_gateway import StandInGateway
+from .test_doctor import findings
 from .test_drain import ENCODER, REFUSE, RESTORE, SHUTDOWN, SKETCH, gateway, world
 from .test_worker_death import start_process
 from .world import QUICK, TOKEN_VARIABLE, World, services_config
@@ -181,6 +183,7 @@ async def test_abort_during_the_shutdown_brings_the_stopped_apps_back(world: Wor
     assert gateway.users_of("EncoderTask") == [ENCODER]
     assert gateway.users_of("SketchTask") == [SKETCH]
     assert gateway.calls == [f"unregister {second}", "register"]
+    assert [each.state for each in await findings(world, "apps")] == ["ok"], "it is back"
 
 
 async def test_app_that_does_not_load_any_more_is_named_with_the_reason(world: World, gateway: StandInGateway) -> None:
@@ -193,6 +196,13 @@ async def test_app_that_does_not_load_any_more_is_named_with_the_reason(world: W
     assert back[bad].restored_as is None
     assert "Missing 'serve' function" in back[bad].note
     assert f"{bad} stopped, not back: App source code validation failed" in view.status.message
+    (missing,) = await findings(world, "apps", "warning")
+    assert [detail.partition(":")[0] for detail in missing.details] == [bad]
+    assert "Missing 'serve' function" in missing.details[0]
+    (remedy,) = missing.remedies
+    digest = source_digest(sources[1].source)
+    assert f" get controllerrevision {app_source_name(digest)} " in remedy.command
+    assert await read_app_source(world.cluster, world.namespace, digest) == sources[1].source
 
 
 async def test_gateway_that_is_away_when_the_apps_come_back_is_waited_for(
