@@ -80,6 +80,9 @@ RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interv
 MAX_PLANS = 20
 """A plan is made again when the live state drifted; an update that meets a drift so often gives up."""
 
+QUEUED_IS_A_PHASE = "queued-is-a-phase"
+"""Patch: an update in line shows it as its phase."""
+
 Result = TypeVar("Result", bound=StepResult)
 
 
@@ -191,11 +194,11 @@ class SagaSteps:
         )
         result: FenceResult = await self._step("fence", RaiseFence.run, fence, budget)
         if not result.held and not result.drifted:
-            self._board.wait_for(
-                [f"update {other}" for other in result.ahead], "waits in line behind an overlapping update"
-            )
+            self._stand_in_line([f"update {other}" for other in result.ahead])
             waiting = fence.model_copy(update={"wait": True})
             result = await self._step("fence", RaiseFence.run, waiting, budget)
+            if result.held and self._status.phase == "queued":
+                self._board.enter("draining")
         self._board.wait_for(
             [] if self._is_live else [f"instance {instance}" for instance in result.instances],
             f"waits for {counted(len(result.instances), 'live instance')} to finish"
@@ -203,6 +206,13 @@ class SagaSteps:
             else "",
         )
         return not result.drifted
+
+    def _stand_in_line(self, ahead: list[str]) -> None:
+        message = "waits in line behind an overlapping update"
+        if workflow.patched(QUEUED_IS_A_PHASE):
+            self._board.enter("queued", message, waiting_for=ahead)
+        else:
+            self._board.wait_for(ahead, message)
 
     async def _shut_down_apps(self, plan: PlanSummary) -> timedelta:
         """Where the policy asks for it; return what is left of the time to drain."""

@@ -9,9 +9,18 @@ from .apps import StoppedApp
 from .plan import PlanSummary
 
 Phase = Literal[
-    "planning", "awaiting-approval", "draining", "applying", "rolling-back", "recovering", "needs-operator", "ended"
+    "planning",
+    "awaiting-approval",
+    "queued",
+    "draining",
+    "applying",
+    "rolling-back",
+    "recovering",
+    "needs-operator",
+    "ended",
 ]
-"""Coarse: also the search attribute ``TaskrollPhase``, where an ended update shows its outcome."""
+"""Coarse: also the search attribute ``TaskrollPhase``, where an ended update shows its outcome.
+``queued``: it stands in line behind an update that overlaps."""
 
 Outcome = Literal["completed", "no_change", "rolled_back", "rejected", "needs_operator", "released"]
 """``released``: an operator took the fence down by hand and left what the update had done as it was."""

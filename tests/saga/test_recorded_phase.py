@@ -64,6 +64,22 @@ async def test_each_step_that_takes_its_time_on_the_way_forward(world: World) ->
     assert await _row(world, request_id) == ("ended", None, "completed")
 
 
+async def test_one_that_stands_in_line_and_then_drains(world: World) -> None:
+    await world.update(library(1))
+    ahead = world.faults.hold("patch")
+    first = await world.submit(library(2))
+    await ahead.reached.wait()
+    second = await world.submit(library(3))
+    await _says(world, second, "queued", "fence", None)
+    check = world.faults.hold("check")
+    ahead.release()
+    await _says(world, second, "draining", "check", None)
+    check.release()
+    assert (await world.ended(first)).status.outcome == "completed"
+    assert (await world.ended(second)).status.outcome == "completed"
+    assert await _row(world, second) == ("ended", None, "completed")
+
+
 async def test_a_plan_that_takes_its_time_says_what_comes_after_it(world: World) -> None:
     hold = world.faults.hold("plan", "after")
     request_id = await world.submit(library(1), policy=ASKING)

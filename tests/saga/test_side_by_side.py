@@ -28,7 +28,7 @@ async def test_overlapping_update_waits_in_line_and_says_for_whom(world: World) 
     await hold.reached.wait()
     second = await world.submit([composite("SketchTask", 3, "EncoderTask")])
     view = await world.waiting(second, first)
-    assert view.status.phase == "draining"
+    assert view.status.phase == "queued"
     hold.release()
     views = [await world.ended(request_id) for request_id in (first, second)]
     assert [view.status.outcome for view in views] == ["completed", "completed"]
