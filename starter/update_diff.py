@@ -37,6 +37,10 @@ class UpdateDiff(BaseModel):
     """Keys of the definitions that change or import what changes."""
     task_classes: list[str]
     """Task classes of the closure."""
+    instances: list[str] = Field(default_factory=list[str])
+    """Their instances when the plan was made, as ``CLASS NAME``."""
+    apps: list[str] = Field(default_factory=list[str])
+    """Registered apps that used the closure, or may have, when the plan was made."""
     warnings: list[str] = Field(default_factory=list[str])
 
 
@@ -86,6 +90,8 @@ async def read_update_diff(
         leaves_out=[str(change.key) for change in plan.changes if change.former is None and change.after is None],
         closure=plan.closure,
         task_classes=plan.task_classes,
+        instances=[str(instance) for instance in plan.instances],
+        apps=plan.apps,
         warnings=plan.warnings,
     )
 

@@ -54,6 +54,8 @@ def show_diff(diff: UpdateDiff, output: Output) -> None:
     _emit_changes(diff.changes)
     emit("", _counts(diff.changes))
     _emit_extent(diff.closure, diff.task_classes)
+    if users := [f"instance {each}" for each in diff.instances] + [f"app {each}" for each in diff.apps]:
+        emit(f"in use, when the plan was made, by: {', '.join(users)}")
     _emit_diffs(diff.changes)
 
 
@@ -105,7 +107,7 @@ def _counts(changes: Sequence[PlannedChange]) -> str:
 def _emit_extent(closure: Sequence[str], task_classes: Sequence[str]) -> None:
     emit(f"closure, fenced meanwhile: {', '.join(closure)}")
     if task_classes:
-        emit(f"no live instance of: {', '.join(task_classes)}")
+        emit(f"no new instance meanwhile of: {', '.join(task_classes)}")
 
 
 def _emit_diffs(changes: Sequence[PlannedChange]) -> None:

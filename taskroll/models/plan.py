@@ -78,6 +78,9 @@ class Instance(BaseModel):
     class_name: str
     created_at: str
 
+    def __str__(self) -> str:
+        return f"{self.class_name} {self.name}"
+
 
 class Plan(BaseModel):
     """Stored whole in an immutable object; the workflow holds a `PlanSummary`."""
@@ -163,7 +166,7 @@ class Plan(BaseModel):
             adopt=[str(change.key) for change in self.changes if change.action == "adopt"],
             closure=len(self.closure),
             services=self.services,
-            instances=[f"{instance.class_name} {instance.name}" for instance in self.instances[:20]],
+            instances=[str(instance) for instance in self.instances[:20]],
             apps=self.apps[:20],
             warnings=self.warnings[:20],
         )

@@ -71,6 +71,18 @@ async def test_created_changed_and_deleted_before_the_approval_and_after_the_end
     assert (await place.run("diff", "one")).out == shown.out
 
 
+async def test_what_uses_the_definitions_is_named(place: Place, package: Package, client: TaskrollClient) -> None:
+    await place.deployed(package(1, tasks=("Echo", "Gone")))
+    await place.create_instance("Echo", "echo-of-app-7")
+    await pruning(place, package(2, tasks=("Echo",)), client)
+    lines = (await place.run("diff", "one")).out.splitlines()
+    assert "no new instance meanwhile of: Echo, Gone" in lines
+    assert "in use, when the plan was made, by: instance Echo echo-of-app-7" in lines
+    assert (await place.run("diff", "one", "-o", "json")).document()["instances"] == ["Echo echo-of-app-7"]
+    await client.abort("one", AbortInput(by="otto"))
+    await client.wait("one")
+
+
 async def test_a_definition_that_was_made_by_hand_is_compared_with_what_is_live(
     place: Place, package: Package, client: TaskrollClient
 ) -> None:
