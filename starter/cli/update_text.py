@@ -137,7 +137,7 @@ def steps_table(view: UpdateView) -> RenderableType:
 
     rows: list[tuple[RenderableType, ...]] = []
     for step in view.status.steps:
-        detail = step.detail
+        detail = "as the message says" if _is_told_by(view.status.message, step) else step.detail
         if step.state == "running" and view.progress:
             detail = "; ".join(filter(None, [detail, *(counts(each) for each in view.progress)]))
         rows.append(
@@ -203,7 +203,11 @@ def changes(before: UpdateView | None, now: UpdateView) -> Iterator[tuple[dateti
             "cyan",
         )
     if now.status.message and (old is None or old.message != now.status.message):
-        yield now.status.ended_at, now.status.message, ""
+        is_told = any(_is_told_by(now.status.message, step) for step in now.status.steps)
+        if is_told and now.status.phase == "rolling-back":
+            yield None, "takes back what was done", ""
+        else:
+            yield now.status.ended_at, now.status.message, ""
     if now.notice and (before is None or before.notice != now.notice):
         yield None, f"note: {now.notice}", "yellow"
 
@@ -212,9 +216,12 @@ def headline(view: UpdateView) -> Text:
     """One line on how it stands, in the colour of its state."""
     from rich.text import Text
 
-    status = view.status
-    text = f"update {status.request_id}: {_headline(view)}"
-    return Text(text + (f": {status.message}" if status.message else ""), style=colour(state(status)))
+    return Text(f"update {view.status.request_id}: {_headline(view)}", style=colour(state(view.status)))
+
+
+def _is_told_by(message: str, step: Step) -> bool:
+    """Whether the message says why the step failed. Details are cut, messages are not."""
+    return step.state == "failed" and bool(step.detail) and message.startswith(step.detail)
 
 
 def _headline(view: UpdateView) -> str:
