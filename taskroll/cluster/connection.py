@@ -8,9 +8,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, cast
 
-from .errors import ClusterError, refusal, unreachable
+from .errors import ClusterError, is_for_want_of_rights, refusal, starting, unreachable
 from .kubeconfig import ClusterSettings, open_transport
 from .transport import Call, JsonObject, Reply, Transport
+
+_READY = Call("read", "/readyz", "readiness")
 
 
 class Cluster:
@@ -87,11 +89,26 @@ class Cluster:
 
         try:
             reply = await self.transport.send(self._bounded(call), self.request_timeout)
+            if reply.status == 403 and is_for_want_of_rights(reply):
+                reply = await self._asked_again(call, reply)
         except (ClientError, TimeoutError, OSError) as error:
             raise unreachable(call, error) from error
         if not 200 <= reply.status <= 299:
             raise refusal(call, reply)
         return _json_object(call, reply)
+
+    async def _asked_again(self, call: Call, refused: Reply) -> Reply:
+        """What a server says once it has read its roles and bindings. Until then, for some seconds after its start, it
+        takes calls and refuses all of them.
+
+        Raises:
+            ClusterError: `Unavailable` where it has not.
+        """
+        ready = await self.transport.send(_READY, self.request_timeout)
+        if ready.status != 200:
+            raise starting(call, refused, ready)
+        # What was refused was not carried out.
+        return await self.transport.send(self._bounded(call), self.request_timeout)
 
     def _bounded(self, call: Call) -> Call:
         """Let the server give up a write before we do, so that it is not carried out after we have stopped waiting."""

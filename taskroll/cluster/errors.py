@@ -141,6 +141,22 @@ def unreachable(call: Call, error: Exception) -> Unavailable:
     return Unavailable(call, f"the API server cannot be reached: {said}")
 
 
+def is_for_want_of_rights(reply: Reply) -> bool:
+    """Whether a 403 is anything but an admission policy's: only those are of the server's own making at its start."""
+    return "ValidatingAdmissionPolicy" not in _explanation(reply)[0]
+
+
+def starting(call: Call, refused: Reply, readiness: Reply) -> Unavailable:
+    """Return the error for a refusal of a server that is not ready, and so may not know its roles yet."""
+    message = _explanation(refused)[0]
+    return Unavailable(
+        call,
+        f"the API server is not ready (/readyz answers {readiness.status}) and refuses: {message}",
+        status=refused.status,
+        reason="NotReady",
+    )
+
+
 def _explanation(reply: Reply) -> tuple[str, str, bool]:
     """The server's message and reason, and whether it speaks of one object (a ``Status`` with a name)."""
     text = reply.body.decode("utf-8", errors="replace").strip()
