@@ -199,12 +199,13 @@ class SagaSteps:
             result = await self._step("fence", RaiseFence.run, waiting, budget)
             if result.held and self._status.phase == "queued":
                 self._board.enter("draining")
-        self._board.wait_for(
-            [] if self._is_live else [f"instance {instance}" for instance in result.instances],
-            f"waits for {counted(len(result.instances), 'live instance')} to finish"
-            if result.instances and not self._is_live
-            else "",
-        )
+        if self._policy.drain in ("wait", "shutdown") and result.instances:
+            self._board.wait_for(
+                [f"instance {instance}" for instance in result.instances],
+                f"waits for {counted(len(result.instances), 'live instance')} to finish",
+            )
+        else:
+            self._board.wait_for([])
         return not result.drifted
 
     def _stand_in_line(self, ahead: list[str]) -> None:

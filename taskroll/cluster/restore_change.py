@@ -102,7 +102,7 @@ async def restore_changes(
     that a retry comes as far as it can.
 
     Raises:
-        ForeignWrite: with one line per definition in `details`.
+        ForeignWrite: where there are several, with one line each in `details`.
     """
 
     async def one(change: DefinitionChange) -> Restored:
@@ -118,9 +118,11 @@ async def restore_changes(
         if not isinstance(error, ForeignWrite):
             raise error
     if foreign:
-        lines = [error.message for error in foreign]
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        raise ForeignWrite(f"{lines[0]}{more}", details=lines)
+        if len(foreign) == 1:
+            raise foreign[0]
+        raise ForeignWrite(
+            f"somebody else wrote {len(foreign)} definitions of this update", details=[each.message for each in foreign]
+        )
     return results
 
 

@@ -261,7 +261,7 @@ async def test_one_that_cannot_be_restored_does_not_keep_the_others_from_it(lab)
     changes = [situation.change for situation in situations]
     formers = {str(s.key): s.former for s in situations if s.former}
 
-    with pytest.raises(ForeignWrite, match="and 1 more") as caught:
+    with pytest.raises(ForeignWrite, match="somebody else wrote 2 definitions") as caught:
         await restore_changes(lab.taskroll, lab.namespace, changes, formers, request_id=REQUEST)
 
     assert [detail.split(" ")[0] for detail in caught.value.details] == [
