@@ -199,7 +199,8 @@ class Observations:
             # Temporal itself has just answered, so it is the worker that does not.
             if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
                 raise await self._temporal.no_worker(timeout, "look at the update") from error
-            raise
+            with self._temporal.errors("look at the update"):
+                raise
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
             raise ServiceUnavailable(
                 f"the worker cannot answer for workflow {handle.id}: {error}; look at its log and at the workflow in "
