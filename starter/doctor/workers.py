@@ -71,7 +71,7 @@ def _rights(place: Place, lacking: list[str]) -> Finding:
         details=lacking,
         remedies=[
             Remedy(
-                purpose="install the roles and their bindings, with the namespace set in an overlay",
+                purpose="in a checkout of taskroll, install roles and bindings, by an overlay that sets the namespace",
                 command=place.commands.cluster_wide("apply -k deploy"),
             )
         ],
