@@ -7,13 +7,16 @@ from datetime import datetime
 from taskroll.cluster.app_sources import write_app_sources
 from taskroll.cluster.connection import Cluster
 from taskroll.cluster.definitions import LiveDefinition, list_definitions
+from taskroll.cluster.errors import NotFound
 from taskroll.cluster.fence_enforcement import missing_policies
 from taskroll.cluster.kubeconfig import ClusterSettings
+from taskroll.cluster.plans import read_plan
 from taskroll.cluster.records import StoredRecord, find_records, list_record_names, read_record
 from taskroll.cluster.releases import current_release, list_releases, walk_releases
 from taskroll.cluster.requests import read_request, submit_request
 from taskroll.cluster.revisions import missing_revisions, read_definition_revisions, write_definition_revisions
 from taskroll.models.errors import UnknownUpdate
+from taskroll.models.plan import PlanSummary
 from taskroll.models.request import SubmittedRequest, UpdateRequest
 from taskroll_agent.contracts import DefinitionContent, Release
 
@@ -92,6 +95,13 @@ class ClusterConnection:
         try:
             return await read_record(await self._connected(), self._settings.namespace, request_id)
         except UnknownUpdate:
+            return None
+
+    async def plan(self, name: str) -> PlanSummary | None:
+        """A plan by the name of its object; None where it is not stored any more."""
+        try:
+            return (await read_plan(await self._connected(), self._settings.namespace, name)).summary(name)
+        except NotFound:
             return None
 
     async def record_names(self) -> list[tuple[datetime, str]]:

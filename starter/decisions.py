@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.models.decision import AbortInput, DecisionInput, ReleaseInput, ResumeInput
 from taskroll.models.errors import InvalidRequest, ServiceUnavailable, TaskrollError, WrongPhase
-from taskroll.models.names import REQUEST_ID_PATTERN, workflow_id
+from taskroll.models.names import REQUEST_ID_PATTERN, recovery_workflow_id, workflow_id
 from taskroll.models.status import Decision
 
 from .observation import Observations, unknown_update
@@ -112,6 +112,8 @@ class Decisions:
                     f"update {request_id!r} has ended ({view.status.outcome}), and holds no fence; where doctor finds "
                     "one that was left: taskroll reconcile"
                 )
+            if _is_recovery(view):
+                raise WrongPhase(f"{_by_recovery(view)}, and its fence comes down then; {_see_recovery(view)}")
             raise WrongPhase(
                 f"update {request_id!r} is {view.status.outcome or view.status.phase}: its fence comes down when it "
                 f"ends; to stop it: taskroll abort {request_id}"
@@ -151,6 +153,14 @@ class Decisions:
                 f"the workflow of update {request_id!r} is {how}: {what!r} reaches nobody. The reconciler of a running "
                 f"worker takes the update back or completes it; to have that done now: taskroll resume {request_id}"
             )
+        if _is_recovery(view) and _is_parked(view):
+            return WrongPhase(
+                f"update {request_id!r} waits for an operator in its recovery {view.workflow_id}, which does not take "
+                f"{what!r}: {status.message}. Try again: taskroll resume {request_id}; leave all as it is: taskroll "
+                f"release-fence {request_id} --reason 'WHY'"
+            )
+        if _is_recovery(view):
+            return WrongPhase(f"{_by_recovery(view)}, which does not take {what!r}; {_see_recovery(view)}")
         return WrongPhase(
             f"update {request_id!r} has ended ({status.outcome or status.phase}): {what!r} comes too late; "
             f"see: taskroll status {request_id}"
@@ -160,6 +170,22 @@ class Decisions:
 def _is_parked(view: UpdateView) -> bool:
     """Whether a workflow, its own or a recovery, waits for an operator's word."""
     return view.status.outcome == "needs_operator" and view.execution == "running"
+
+
+def _is_recovery(view: UpdateView) -> bool:
+    """Whether the update has not ended and a recovery acts for it: its own workflow is closed by then."""
+    status = view.status
+    recovery = recovery_workflow_id(status.namespace, status.request_id)
+    return view.execution == "running" and view.workflow_id == recovery
+
+
+def _by_recovery(view: UpdateView) -> str:
+    status = view.status
+    return f"update {status.request_id!r} is {status.phase}: the reconciler's recovery {view.workflow_id} finishes it"
+
+
+def _see_recovery(view: UpdateView) -> str:
+    return f"it cannot be stopped; watch it: taskroll watch {view.status.request_id}"
 
 
 def _refusal(cause: BaseException) -> TaskrollError:

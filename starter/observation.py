@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from taskroll.models.errors import ServiceUnavailable, TaskrollError, UnknownUpdate
 from taskroll.models.names import REQUEST_ID_PATTERN, recovery_workflow_id, workflow_id
+from taskroll.models.plan import PlanSummary
 from taskroll.models.provenance import GitProvenance
 from taskroll.models.recorded_status import status_of_record
 from taskroll.models.status import UpdateStatus
@@ -49,6 +50,7 @@ class Observations:
         self._temporal = temporal
         self._cluster = cluster
         self._provenance: dict[str, GitProvenance | None] = {}
+        self._plans: dict[str, PlanSummary | None] = {}
 
     async def view(self, request_id: str) -> UpdateView:
         """Look at an update once.
@@ -60,7 +62,21 @@ class Observations:
         view = await self._look(request_id)
         if view.status.git_commit:
             view.git = await self._git(request_id)
+        if view.status.plan is None and view.execution != "running":
+            # Neither a record nor the status of a recovery that has ended holds the plan itself.
+            view.status.plan = await self._plan(request_id)
         return view
+
+    async def _plan(self, request_id: str) -> PlanSummary | None:
+        """The plan that the record names, which nothing replaces any more; asked once. None where it is not stored."""
+        if request_id not in self._plans:
+            try:
+                stored = await self._cluster.record(request_id)
+                name = stored.record.plan if stored else None
+                self._plans[request_id] = await self._cluster.plan(name) if name else None
+            except TaskrollError:
+                return None
+        return self._plans[request_id]
 
     async def _git(self, request_id: str) -> GitProvenance | None:
         """What the stored request says, which never changes; asked once."""
@@ -183,7 +199,8 @@ class Observations:
             # Temporal itself has just answered, so it is the worker that does not.
             if error.status in (RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
                 raise await self._temporal.no_worker(timeout, "look at the update") from error
-            raise
+            with self._temporal.errors("look at the update"):
+                raise
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
             raise ServiceUnavailable(
                 f"the worker cannot answer for workflow {handle.id}: {error}; look at its log and at the workflow in "

@@ -107,11 +107,18 @@ async def _to_prune(
     if stored is not None and stored.definitions == {str(content.key): content.digest() for content in contents}:
         return stored.delete
     wanted = {content.key for content in contents}
-    return [
-        key
+    gone = {
+        key: live.content.module
         for key, live in (await cluster.definitions()).items()
         if DefinitionKey.parse(key) not in wanted and _is_under(live.content.module, package.name)
-    ]
+    }
+    linked = [each.module for each in package.problems if each.code == "directory-not-followed" and each.module]
+    if kept := [key for key, module in gone.items() if any(_is_under(module, folder) for folder in linked)]:
+        raise InvalidRequest(
+            f"prune: {', '.join(kept)} would be deleted, and may be in {', '.join(linked)}, which is passed over: it "
+            "is a link to a folder. Put the folder itself there, or leave --prune out"
+        )
+    return list(gone)
 
 
 def _is_under(module: str, package: str) -> bool:

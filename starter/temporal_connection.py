@@ -26,6 +26,10 @@ DEFAULT_ADDRESS = "localhost:7233"
 _CREDENTIALS = "check TEMPORAL_API_KEY, the TLS settings and the namespace of the profile"
 
 
+class NoWorker(ServiceUnavailable):
+    """Temporal answers, and no worker does."""
+
+
 class TemporalConnection:
     """One client for the life of a front. A connection that failed is tried again at the next use."""
 
@@ -90,13 +94,14 @@ class TemporalConnection:
             doing: What the call is for, as in «could not list updates».
 
         Raises:
-            ServiceUnavailable: where Temporal is away, overloaded, or does not accept these credentials.
+            ServiceUnavailable: where Temporal is away, overloaded, or does not accept these credentials; `NoWorker`
+                where it knows of none that could answer.
         """
         try:
             yield
         except RPCError as error:
             if "no poller seen" in error.message:
-                raise ServiceUnavailable(f"could not {doing}: {self._nobody('no worker polls it')}") from error
+                raise NoWorker(f"could not {doing}: {self._nobody('no worker polls it')}") from error
             if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.CANCELLED, RPCStatusCode.DEADLINE_EXCEEDED):
                 raise self.unreachable(error) from error
             if error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED):
@@ -115,14 +120,14 @@ class TemporalConnection:
                 ) from error
             raise
 
-    async def no_worker(self, waited: timedelta, doing: str) -> ServiceUnavailable:
+    async def no_worker(self, waited: timedelta, doing: str) -> NoWorker:
         """The error for a call that no worker answered, with what Temporal knows of the queue's workers."""
         last_seen = await self.last_poll()
         if last_seen is None:
             who = "no worker polls it"
         else:
             who = f"a worker last asked it for work {(datetime.now(UTC) - last_seen).total_seconds():.0f} s ago"
-        return ServiceUnavailable(
+        return NoWorker(
             f"could not {doing}: no worker answered within {waited.total_seconds():g} s; {self._nobody(who)}"
         )
 

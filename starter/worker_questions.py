@@ -6,6 +6,7 @@ import uuid
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -30,7 +31,7 @@ async def ask_versions(settings: Settings, temporal: TemporalConnection) -> Vers
     """Ask every replica of every service.
 
     Raises:
-        ServiceUnavailable: Temporal is away, no worker takes the question, or the worker cannot tell.
+        ServiceUnavailable: Temporal is away, or the worker cannot tell; `NoWorker` where none answers.
     """
     return await _ask(settings, temporal, "TaskVersions", VersionReport, "versions")
 
@@ -74,8 +75,11 @@ async def _ask(
 
 
 async def _is_taken_up(handle: WorkflowHandle[Any, Any]) -> bool:
-    """Whether a worker has begun with it: else its history holds only the start and the first task that waits."""
-    return (await handle.describe(rpc_timeout=RPC_TIMEOUT)).history_length > 2
+    """Whether a worker has worked on it. One that died may have been handed its first task all the same."""
+    async for event in handle.fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            return True
+    return False
 
 
 def _said(error: WorkflowFailureError) -> str:

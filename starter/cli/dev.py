@@ -53,15 +53,24 @@ def up(
     What is printed can be given to `eval` in a shell: it has what worker, deploy tool and agents need. The first start
     on a machine may build the servers, which takes minutes and says so on stderr.
     """
+    from starter.settings import Flags, resolve
     from taskroll.devstack import DevStack, DevStackError
     from taskroll.devstack.components import DEFAULT_COMPONENTS
+    from taskroll.devstack.errors import DataFolderUnusable
+    from taskroll.models.errors import InvalidRequest
 
+    try:
+        resolve(Flags(namespace=namespace))
+    except InvalidRequest as error:
+        raise _failure(f"error: {error.message}", ExitCode.BAD_INPUT) from error
     wanted: list[BinaryName] = [*DEFAULT_COMPONENTS]
     if controllers:
         wanted.append("kube-controller-manager")
     stack = DevStack(_resolved(data_dir), components=wanted, detach=not foreground)
     try:
         info, started = stack.ensure()
+    except DataFolderUnusable as error:
+        raise _failure(f"error: --data-dir or TASKROLL_DEV_DIR: {error}", ExitCode.BAD_INPUT) from error
     except DevStackError as error:
         raise _failure(str(error)) from error
     if not started:
@@ -173,11 +182,13 @@ def _reach(info: StackInfo, agent: dict[str, str]) -> str:
 def _processes(info: StackInfo) -> str:
     from datetime import UTC, datetime
 
+    from taskroll.models.wording import counted
+
     age = str(datetime.now(UTC) - info.started_at).split(".")[0]
     lines = [f"# since      {info.started_at:%Y-%m-%d %H:%M:%S} UTC ({age}), supervisor {info.supervisor_pid}"]
     for part in info.components.values():
         life = f"pid {part.pid}" if part.pid else "down"
-        again = f", restarted {part.restarts} times" if part.restarts else ""
+        again = f", restarted {counted(part.restarts, 'time')}" if part.restarts else ""
         lines.append(f"# {part.name} {part.version}: {life}{again}, from {part.source} {part.binary}, log {part.log}")
     return "\n".join(lines)
 
@@ -201,6 +212,6 @@ def _stay(stack: DevStack) -> None:
     raise _failure("the stack ended by itself; see its logs")
 
 
-def _failure(message: str) -> typer.Exit:
+def _failure(message: str, code: ExitCode = ExitCode.UNREACHABLE) -> typer.Exit:
     typer.echo(message, err=True)
-    return typer.Exit(ExitCode.UNREACHABLE)
+    return typer.Exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from starter.update_list import UpdateLine
     from starter.update_view import ActivityProgress, Execution, UpdateView
     from taskroll.models.plan import PlanSummary
-    from taskroll.models.status import Step, UpdateStatus
+    from taskroll.models.status import Decision, Step, UpdateStatus
 
 _COLOURS = {
     "completed": "green",
@@ -110,7 +111,7 @@ def describe(view: UpdateView) -> Iterator[RenderableType]:
             for (strategy, proof), some in _by_proof(status.plan).items()
         ]
         facts += [("warning", Text(warning, style="yellow")) for warning in status.plan.warnings]
-    facts += [(each.decision, f"by {each.by}: {each.reason or '(no reason given)'}") for each in status.decisions]
+    facts += [(each.decision, _decision(each, status)) for each in status.decisions]
     waiting_for = [] if view.is_orphaned else status.waiting_for
     facts += [("waits for", whom) for whom in waiting_for[:SHOWN]]
     if len(waiting_for) > SHOWN:
@@ -188,12 +189,14 @@ def changes(before: UpdateView | None, now: UpdateView) -> Iterator[tuple[dateti
             yield step.started_at, f"{step.name}: started", ""
         elif was is None or was.state != step.state:
             detail = f": {step.detail}" if step.detail else ""
-            yield step.ended_at, f"{step.name}: {step.state} after {_took(step)} s{detail}", colour(step.state)
+            # A step that a recovery found cancelled has no end that anybody saw.
+            after = f" after {_took(step)} s" if step.ended_at else ""
+            yield step.ended_at, f"{step.name}: {step.state}{after}{detail}", colour(step.state)
         elif was.detail != step.detail:
             yield None, f"{step.name}: {step.detail}", ""
-    seen = {counts(each) for each in before.progress} if before else set[str]()
+    seen = {_without_round(counts(each)) for each in before.progress} if before else set[str]()
     for each in now.progress:
-        if (text := counts(each)) and text not in seen:
+        if (text := counts(each)) and _without_round(text) not in seen:
             yield None, f"{each.activity}: {text}", ""
     if now.status.waiting_for and (old is None or old.waiting_for != now.status.waiting_for):
         more = len(now.status.waiting_for) - SHOWN
@@ -239,6 +242,19 @@ def _window(status: UpdateStatus) -> str:
     if status.mixed_version_window_ms is None:
         return ""
     return f", mixed versions for {status.mixed_version_window_ms:.0f} ms"
+
+
+def _decision(decision: Decision, status: UpdateStatus) -> str:
+    """Who decided and why; and on which plan, where it is not the one that stands now."""
+    said = f"by {decision.by}: {decision.reason or '(no reason given)'}"
+    if status.plan is None or decision.plan_digest == status.plan.digest:
+        return said
+    return f"{said}; for a former plan, {decision.plan_digest[:19]}…"
+
+
+def _without_round(text: str) -> str:
+    """A round after which all stands as before is no change."""
+    return re.sub(r"\bround \d+", "", text)
 
 
 def _took(step: Step) -> str:

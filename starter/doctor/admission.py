@@ -2,7 +2,7 @@
 
 from taskroll.cluster.errors import AlreadyExists
 from taskroll.cluster.fence import read_fence
-from taskroll.cluster.fence_enforcement import INSTALL, POLICIES, await_enforcement, in_words, missing_policies
+from taskroll.cluster.fence_enforcement import POLICIES, await_enforcement, in_words, missing_policies
 from taskroll.cluster.fence_state import FENCE_NAME
 from taskroll.cluster.objects import create_object
 from taskroll.cluster.resources import CONFIG_MAP, UNIT_TASK_INSTANCE
@@ -24,13 +24,12 @@ async def check_admission(place: Place) -> list[Finding]:
     """Whether the admission policies are installed and bound, and act."""
     missing = await missing_policies(place.cluster)
     if missing:
-        install = INSTALL.removeprefix("kubectl ")
         return [
             Finding(
                 check="admission",
                 state="problem",
                 message=f"{in_words(missing)}: updates are rejected, but for --fence best-effort",
-                remedies=[Remedy(purpose="install them", command=place.commands.cluster_wide(install))],
+                remedies=[Remedy(purpose="install them", command=place.commands.apply("admission"))],
             )
         ]
     if (unheeded := await _unheeded(place)) is not None:

@@ -53,8 +53,8 @@ async def check_reachable(place: Place) -> list[Finding]:
 async def check_kinds(place: Place) -> list[Finding]:
     """Whether the CRDs are installed."""
     wanted = {
-        "deploy/crds": (TASK_UPDATE,),
-        "deploy/crds/cornserve": (TASK_DEFINITION, EXECUTION_DESCRIPTOR, UNIT_TASK_INSTANCE),
+        "crds": (TASK_UPDATE,),
+        "crds/cornserve": (TASK_DEFINITION, EXECUTION_DESCRIPTOR, UNIT_TASK_INSTANCE),
     }
     missing: list[str] = []
     remedies: list[Remedy] = []
@@ -63,9 +63,8 @@ async def check_kinds(place: Place) -> list[Finding]:
         lacking = [f"{each.plural} ({each.api_version})" for each in resources if each.plural not in served]
         if lacking:
             missing += lacking
-            whose = "taskroll's" if folder == "deploy/crds" else "Cornserve's, unless the platform brings its own"
-            command = place.commands.cluster_wide(f"apply -k {folder}")
-            remedies.append(Remedy(purpose=f"install {whose}", command=command))
+            whose = "taskroll's" if folder == "crds" else "Cornserve's, unless the platform brings its own"
+            remedies.append(Remedy(purpose=f"install {whose}", command=place.commands.apply(folder)))
     if not missing:
         return [ok("crds", "all kinds are served")]
     message = "the API server does not know kinds that taskroll needs"

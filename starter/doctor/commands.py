@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from starter.settings import Settings
+from taskroll.cluster.manifests import deploy_folder
 
 
 def _plain(command: str) -> str:
@@ -31,9 +32,14 @@ class Commands:
         """``kubectl …`` for what belongs to no namespace."""
         return f"kubectl {self._where()}{command}"
 
+    def apply(self, folder: str) -> str:
+        """``kubectl apply -k`` of a part of ``deploy/``, where this installation has it: it works in any directory."""
+        return self.cluster_wide(f"apply -k {shlex.quote(str(deploy_folder() / folder))}")
+
     def around_policies(self, command: str) -> str:
         """``kubectl …`` as a member of taskroll's own group, which its admission policies let pass."""
-        return self.kubectl(f'--as="$USER" --as-group=system:masters --as-group=taskroll:system {command}')
+        # A shell in a container may lack $USER.
+        return self.kubectl(f'--as="$(whoami)" --as-group=system:masters --as-group=taskroll:system {command}')
 
     def _where(self) -> str:
         named = {"--kubeconfig": self.settings.kubeconfig, "--context": self.settings.context}

@@ -6,13 +6,14 @@ from .admission import check_admission
 from .api_server import check_kinds, check_reachable, check_rights
 from .apps import check_apps
 from .drift import check_drift
-from .findings import Diagnosis, Finding
+from .findings import Diagnosis
 from .place import Place, found
 from .records import check_records
 from .release import check_release
-from .running import check_instances, check_replicas, check_worker_rights
+from .running import check_instances, check_replicas
 from .temporal import check_temporal
 from .updates import check_updates
+from .workers import check_workers
 
 
 async def examine(place: Place) -> Diagnosis:
@@ -24,16 +25,18 @@ async def examine(place: Place) -> Diagnosis:
         found("api-server", check_reachable(place)), found("temporal", check_temporal(place))
     )
     answers = reachable[0].state != "problem"
-    groups: list[list[Finding]] = [reachable, temporal]
-    if answers:
+    asking = found("workers", check_workers(place))
+    if not answers:
+        groups = [reachable, temporal, await asking]
+    else:
         kinds, rights, admission, *rest = await asyncio.gather(
             found("crds", check_kinds(place)),
             found("rights", check_rights(place)),
             found("admission", check_admission(place)),
+            asking,
             found("release", check_release(place)),
             found("updates", check_updates(place)),
             found("definitions", check_drift(place)),
-            found("worker-rights", check_worker_rights(place)),
             found("replicas", check_replicas(place)),
             found("instances", check_instances(place)),
             found("apps", check_apps(place)),

@@ -1,6 +1,6 @@
 """What runs: replicas that do not run the release, and instances that no service can know."""
 
-from starter.worker_questions import ask_rights, ask_versions
+from starter.worker_questions import ask_versions
 from taskroll.cluster.definitions import list_definitions
 from taskroll.cluster.objects import list_objects
 from taskroll.cluster.resources import UNIT_TASK_INSTANCE
@@ -10,27 +10,6 @@ from taskroll.models.wording import counted
 from .drift import fenced_by
 from .findings import Finding, Remedy, ok
 from .place import Place
-
-
-async def check_worker_rights(place: Place) -> list[Finding]:
-    """Ask a worker what it lacks."""
-    lacking = await ask_rights(place.settings, place.temporal)
-    if not lacking:
-        return [ok("worker-rights", "the worker has all of the role taskroll-worker")]
-    return [
-        Finding(
-            check="worker-rights",
-            state="problem",
-            message="the worker that was asked lacks rights of the role taskroll-worker: its steps will be refused",
-            details=lacking,
-            remedies=[
-                Remedy(
-                    purpose="install the roles and their bindings, with the namespace set in an overlay",
-                    command=place.commands.cluster_wide("apply -k deploy"),
-                )
-            ],
-        )
-    ]
 
 
 async def check_replicas(place: Place) -> list[Finding]:

@@ -1,7 +1,4 @@
-"""Temporal: whether it answers, knows the namespace and taskroll's search attributes, and which workers poll it."""
-
-from datetime import UTC, datetime
-from importlib.metadata import version
+"""Temporal: whether it answers, knows the namespace and taskroll's search attributes."""
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
@@ -15,9 +12,6 @@ from workflows.search_attributes import ALL
 
 from .findings import Finding, Remedy, ok
 from .place import Place
-
-LATEST_POLL = 75.0
-"""Seconds: a worker that waits for work asks again after about a minute."""
 
 _TYPES = {
     SearchAttributeIndexedValueType.KEYWORD: ("Keyword", IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD),
@@ -37,7 +31,7 @@ async def check_temporal(place: Place) -> list[Finding]:
     except (ServiceUnavailable, InvalidRequest) as error:
         return [Finding(check="temporal", state="problem", message=error.message, remedies=_namespace(place, error))]
     answers = ok("temporal", f"{connection.address} answers, namespace {client.namespace!r}")
-    return [answers, await _search_attributes(place), await _workers(place)]
+    return [answers, await _search_attributes(place)]
 
 
 def _namespace(place: Place, error: TaskrollError) -> list[Remedy]:
@@ -79,23 +73,3 @@ async def _search_attributes(place: Place) -> Finding:
         message = "search attributes of taskroll's names have another type; use a Temporal namespace of its own"
         return Finding(check="search-attributes", state="problem", message=message, details=other)
     return ok("search-attributes", f"all {len(ALL)} are registered")
-
-
-async def _workers(place: Place) -> Finding:
-    queue = place.settings.task_queue
-    start = Remedy(purpose="start one", command=f"taskroll-worker --task-queue {queue}")
-    pollers = await place.temporal.pollers()
-    if not pollers:
-        message = f"no worker polls task queue {queue!r}: no update goes on"
-        return Finding(check="workers", state="problem", message=message, remedies=[start])
-    ages = {identity: (datetime.now(UTC) - seen).total_seconds() for identity, seen in pollers.items()}
-    details = [f"{identity}, last asked for work {age:.0f} s ago" for identity, age in sorted(ages.items())]
-    if min(ages.values()) > LATEST_POLL:
-        message = f"no worker asked task queue {queue!r} for work lately; Temporal remembers one for five minutes"
-        return Finding(check="workers", state="problem", message=message, details=details, remedies=[start])
-    own = version("taskroll")
-    others = sorted({name.split()[1] for name in ages if name.startswith("taskroll-worker ")} - {own})
-    if others:
-        message = f"workers of version {', '.join(others)} poll task queue {queue!r}, and this tool is {own}"
-        return Finding(check="workers", state="warning", message=message, details=details)
-    return ok("workers", f"{len(pollers)} on task queue {queue!r}", details)

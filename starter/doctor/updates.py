@@ -1,5 +1,6 @@
 """Updates under way: who holds the fence, and whether what should act for them does."""
 
+from taskroll.cluster.definitions import list_definitions
 from taskroll.cluster.fence import read_fence
 from taskroll.cluster.fence_state import FENCE_NAME, FenceState
 from taskroll.cluster.records import StoredRecord, list_records
@@ -17,10 +18,10 @@ async def check_updates(place: Place) -> list[Finding]:
     try:
         fence = await read_fence(place.cluster, place.namespace)
     except TamperedState as error:
-        return [_tampered(place, error, opened), *[await _update(place, each) for each in opened]]
+        return [_tampered(place, error, opened), *[await _update(place, each, records.get(each)) for each in opened]]
     fenced = [each.entry.request_id for each in (*fence.holders, *fence.line)]
     under_way = list(dict.fromkeys([*(each for each in fenced if each not in records or each in opened), *opened]))
-    looked_at = [await _update(place, each) for each in under_way]
+    looked_at = [await _update(place, each, records.get(each)) for each in under_way]
     return [_fence(place, fence, records), *(looked_at or [ok("updates", "none is under way")])]
 
 
@@ -57,7 +58,7 @@ def _fence(place: Place, fence: FenceState, records: dict[str, StoredRecord]) ->
     )
 
 
-async def _update(place: Place, request_id: str) -> Finding:
+async def _update(place: Place, request_id: str, stored: StoredRecord | None) -> Finding:
     """Where one update stands that has not ended."""
     try:
         view = await place.observations.view(request_id)
@@ -87,7 +88,7 @@ async def _update(place: Place, request_id: str) -> Finding:
             message=f"{request_id} needs an operator: {status.message}",
             remedies=[
                 _resume(place, request_id, "try again when the cause is gone"),
-                _put_right(place, request_id),
+                _put_right(place, request_id, await _written_by_others(place, stored, status.message)),
                 _release(place, request_id),
             ],
         )
@@ -101,12 +102,28 @@ def _resume(place: Place, request_id: str, purpose: str) -> Remedy:
     return Remedy(purpose=purpose, command=place.commands.taskroll(f"resume {request_id}"))
 
 
-def _put_right(place: Place, request_id: str) -> Remedy:
-    edit = place.commands.around_policies("edit KIND/NAME")
+def _put_right(place: Place, request_id: str, definitions: list[str]) -> Remedy:
+    named = [f"{kind.lower()}/{name}" for kind, _, name in (key.partition("/") for key in definitions)]
+    edit = place.commands.around_policies(f"edit {' '.join(named) or 'KIND/NAME'}")
     return Remedy(
         purpose="where somebody else's write is the cause: put it right in spite of the fence, then try again",
         command=f"{edit} && {place.commands.taskroll(f'resume {request_id}')}",
     )
+
+
+async def _written_by_others(place: Place, stored: StoredRecord | None, message: str) -> list[str]:
+    """Keys of the definitions whose content is neither that before the update nor that after it; where there is none,
+    of those that the message names: another's labels are a foreign write too."""
+    if stored is None:
+        return []
+    live = await list_definitions(place.cluster, place.namespace)
+    changes = [change for change in stored.record.changes if change.definition in live]
+    foreign = [
+        change.definition
+        for change in changes
+        if live[change.definition].entry.digest not in (change.before, change.after)
+    ]
+    return foreign or [change.definition for change in changes if change.definition in message]
 
 
 def _release(place: Place, request_id: str) -> Remedy:

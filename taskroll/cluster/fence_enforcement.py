@@ -19,7 +19,8 @@ from .transport import JsonObject
 INSTANCE_POLICY = "taskroll-fence-instances"
 POLICIES = (INSTANCE_POLICY, "taskroll-fence-definitions", "taskroll-state", "taskroll-writers")
 """Names of the policies and of their bindings, in ``deploy/admission``."""
-INSTALL = "kubectl apply -k deploy/admission"
+INSTALL = "kubectl apply -k deploy/admission in a checkout of taskroll, or what taskroll doctor prints"
+"""How to install them, for a message that is read on another machine than the one that wrote it."""
 
 PROBES_AT_ONCE = 4
 """On as many connections: where several API servers stand behind one address, each connection may meet another."""

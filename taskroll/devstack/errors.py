@@ -5,6 +5,10 @@ class DevStackError(Exception):
     """Base of all errors of this package."""
 
 
+class DataFolderUnusable(DevStackError):
+    """The data folder is none, and cannot be made."""
+
+
 class BinaryNotFound(DevStackError):
     """No usable binary: the message lists each place that was tried and why it did not serve."""
 

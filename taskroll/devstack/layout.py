@@ -92,9 +92,11 @@ class DataLayout:
 
     def delete(self) -> None:
         """Delete what this package made here, and the folder if nothing else is in it."""
+        if not self.root.is_dir():
+            return
         for folder in (self.temporal, self.etcd, self.kube, self.logs):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.info, self.control, self.ports, self.kubeconfig, self.lock):
             file.unlink(missing_ok=True)
-        if self.root.is_dir() and not any(self.root.iterdir()):
+        if not any(self.root.iterdir()):
             self.root.rmdir()

@@ -16,7 +16,13 @@ from taskroll.devstack.binaries import locate_all
 from taskroll.devstack.cache import cache_root
 from taskroll.devstack.components import DEFAULT_COMPONENTS, START_ORDER
 from taskroll.devstack.control import send_control
-from taskroll.devstack.errors import DevStackError, StackAlreadyRunning, StackNotRunning, StackStartFailed
+from taskroll.devstack.errors import (
+    DataFolderUnusable,
+    DevStackError,
+    StackAlreadyRunning,
+    StackNotRunning,
+    StackStartFailed,
+)
 from taskroll.devstack.filelock import is_locked
 from taskroll.devstack.info import StackInfo
 from taskroll.devstack.layout import DataLayout
@@ -79,7 +85,7 @@ class DevStack:
     def start(self) -> StackInfo:
         """Get the binaries, start all components and return when each of them serves.
 
-        Raises StackAlreadyRunning, StackStartFailed, or what `binaries.locate` raises.
+        Raises DataFolderUnusable, StackAlreadyRunning, StackStartFailed, or what `binaries.locate` raises.
         """
         if sys.platform != "linux":
             raise DevStackError(
@@ -87,10 +93,17 @@ class DevStack:
             )
         if is_locked(self._layout.lock):
             raise StackAlreadyRunning(f"a stack runs on {self._layout.root}")
+        # Before the binaries, which may have to be built.
+        try:
+            self._layout.root.mkdir(parents=True, exist_ok=True)
+            self._layout.logs.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataFolderUnusable(
+                f"data folder {str(self._layout.root)!r} cannot be used: {error.strerror}; name a folder that you may "
+                "write, or one that can be made"
+            ) from error
         binaries = locate_all(self.components, self._tell)
-        self._layout.root.mkdir(parents=True, exist_ok=True)
         cache_root().mkdir(parents=True, exist_ok=True)
-        self._layout.logs.mkdir(exist_ok=True)
         plan = LaunchPlan(
             data_dir=self._layout.root,
             binaries=binaries,

@@ -32,7 +32,11 @@ def name_problems(definition: DefinitionContent) -> list[SourceProblem]:
     for name in dict.fromkeys((definition.class_name, definition.task_class_name)):
         if fault := identifier_fault(name):
             message = f"the class name {shown(name)} {fault}"
-            hint = "Name a class that stands at the top level of the module."
+            hint = (
+                "Name a class that stands at the top level of the module."
+                if name.isascii()
+                else "Rename the class: letters that look alike would name two classes."
+            )
             problems.append(error("bad-class-name", message, hint, definition=key))
     return problems
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import griffe
 from pydantic import BaseModel, ConfigDict, Field
 
+from taskroll.models.wording import counted
 from taskroll_agent.contracts import DefinitionContent, DefinitionKey, Kind, Metadata
 
 from .checks import check_sources
 from .class_lookup import BaseKind, ClassLookup
 from .definition_checks import fault_problem
-from .names import resource_name
+from .names import listed, resource_name
 from .package_config import PackageConfig, load_package_config
 from .package_files import ModuleFile, PackageFiles, read_package
 from .problems import SourceProblem
@@ -183,12 +184,14 @@ def _nothing_found(files: PackageFiles, lookup: ClassLookup, config: PackageConf
     classes = [cls for file in selected for cls in lookup.classes(file.name)]
     seen = Counter(base for cls in classes for base in lookup.base_names(cls)).most_common(5)
     frequent = ", ".join(f"{name} ({count})" for name, count in seen) or "none"
+    many = "1 class" if len(classes) == 1 else f"{len(classes)} classes"
+    passed_over = f"; passed over: {listed(map(str, files.passed_over))}" if files.passed_over else ""
     wanted = ", ".join(sorted(config.bases.all()))
     place = f"{config.file} [tool.taskroll.bases]" if config.file else "a [tool.taskroll.bases] in pyproject.toml"
     return SourceProblem(
         code="nothing-found",
         severity="error",
-        message=f"{files.package} has no tasks: {len(selected)} modules, {len(classes)} classes; "
-        f"their most frequent bases: {frequent}",
+        message=f"{files.package} has no tasks: {counted(len(selected), 'module')}, {many}; "
+        f"their most frequent bases: {frequent}{passed_over}",
         hint=f"Looked for classes derived from {wanted}; name other base classes in {place}.",
     )

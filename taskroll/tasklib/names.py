@@ -37,6 +37,8 @@ def identifier_fault(name: str) -> str | None:
     ASCII only, although Python allows more: the name becomes a file name in services, and letters that look alike
     would name two classes.
     """
+    if name.isidentifier() and not name.isascii():
+        return "has letters beyond ASCII: Python takes them, and taskroll wants ASCII"
     if not _IDENTIFIER.fullmatch(name):
         return "is not an identifier of ASCII letters, digits and underscores"
     if keyword.iskeyword(name):
@@ -81,5 +83,5 @@ def listed(names: Iterable[str], separator: str = ", ", limit: int = 6) -> str:
 
 def shown(name: str) -> str:
     """A name from untrusted input, quoted, cut and free of control characters, for a message."""
-    text = ascii(name)
+    text = repr(name)
     return text if len(text) <= 80 else text[:76] + "…'"

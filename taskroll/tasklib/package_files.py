@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .names import identifier_fault
 from .package_config import PackageConfig
-from .problems import SourceProblem, error
+from .problems import Code, SourceProblem, error, warning
 from .source_text import checked_text
 
 
@@ -38,6 +38,8 @@ class PackageFiles:
     """Dotted name of the folder that was asked for."""
     modules: tuple[ModuleFile, ...]
     problems: tuple[SourceProblem, ...]
+    passed_over: tuple[Path, ...]
+    """Files and folders, from the root, that were not read though they may have definitions; each has a problem."""
 
 
 def read_package(path: Path, config: PackageConfig) -> PackageFiles:
@@ -53,19 +55,22 @@ def read_package(path: Path, config: PackageConfig) -> PackageFiles:
     top = root / folder.relative_to(root).parts[0]
     modules: list[ModuleFile] = []
     problems: list[SourceProblem] = []
+    passed_over: list[Path] = []
     for file, problem in _python_files(top, root):
         name = _module_name(file, root)
         selected = name == package or name.startswith(f"{package}.")
         if selected and any(_matches(name, pattern) for pattern in config.exclude):
             selected = False
         if problem is not None:
-            problems += [problem] if selected else []
+            if selected:
+                problems.append(problem)
+                passed_over.append((file.parent if file.name == "__init__.py" else file).relative_to(root))
             continue
         text, found = _read(file, name)
         problems += found if selected else []
         is_package = file.name == "__init__.py"
         modules.append(ModuleFile(name, file, is_package, None if text is None else as_sent(text), selected))
-    return PackageFiles(root, package, tuple(modules), tuple(problems))
+    return PackageFiles(root, package, tuple(modules), tuple(problems), tuple(passed_over))
 
 
 def _read(file: Path, module: str) -> tuple[str | None, list[SourceProblem]]:
@@ -129,28 +134,34 @@ def _python_files(top: Path, root: Path) -> Iterator[tuple[Path, SourceProblem |
     """
     for folder, folders, files in os.walk(top, followlinks=False):
         python = sorted(name for name in files if name.endswith(".py"))
-        hidden = sorted(name for name in folders if identifier_fault(name))
-        folders[:] = sorted(name for name in folders if not identifier_fault(name) and name != "__pycache__")
         for name in python:
             file = Path(folder, name)
             fault = identifier_fault(file.stem)
             yield file, None if fault is None else _skipped("file-not-importable", file, root, f"its name {fault}")
-        for name in hidden:
+        for name in sorted(folders):
             inner = Path(folder, name)
-            if not name.startswith(".") and next(inner.rglob("*.py"), None):
-                yield (
-                    inner / "__init__.py",
-                    _skipped("directory-not-importable", inner, root, "its name is no identifier"),
-                )
+            fault = identifier_fault(name)
+            if name.startswith(".") or not (fault or inner.is_symlink()) or not next(inner.rglob("*.py"), None):
+                continue
+            yield (
+                inner / "__init__.py",
+                _skipped("directory-not-importable", inner, root, f"its name {fault}")
+                if fault
+                else _linked(inner, root),
+            )
+        folders[:] = sorted(name for name in folders if not identifier_fault(name) and name != "__pycache__")
 
 
-def _skipped(code: str, path: Path, root: Path, reason: str) -> SourceProblem:
-    return SourceProblem(
-        code="file-not-importable" if code == "file-not-importable" else "directory-not-importable",
-        severity="warning",
-        message=f"{path.relative_to(root)} is passed over: {reason}",
-        hint="Rename it if it has definitions.",
-    )
+def _skipped(code: Code, path: Path, root: Path, reason: str) -> SourceProblem:
+    message = f"{path.relative_to(root)} is passed over: {reason}"
+    return warning(code, message, "Rename it if it has definitions.")
+
+
+def _linked(folder: Path, root: Path) -> SourceProblem:
+    """Python would import what is in it."""
+    message = f"{folder.relative_to(root)} is passed over: it is a link to a folder"
+    hint = "Put the folder itself there if it has definitions, or leave it out with `exclude`."
+    return warning("directory-not-followed", message, hint, module=".".join(folder.relative_to(root).parts))
 
 
 def _module_name(file: Path, root: Path) -> str:

@@ -37,10 +37,10 @@ Code = Literal[
     "import-not-provided",
     "import-cycle",
     "import-not-readable",
-    # files of a package
     # Files of a package:
     "file-not-importable",
     "directory-not-importable",
+    "directory-not-followed",
     "nothing-found",
 ]
 

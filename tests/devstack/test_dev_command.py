@@ -64,6 +64,25 @@ def test_what_prevents_a_start_is_said_without_a_traceback(tmp_path: Path, monke
     assert "/nowhere/temporal --version does not run" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("folder", "because"), [("file", "File exists"), ("file/in", "Not a directory"), ("/proc/x", "No such file")]
+)
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path, folder: str, because: str) -> None:
+    (tmp_path / "file").touch()
+    result = _dev("up", folder=tmp_path / folder)
+    assert (result.exit_code, result.stdout) == (ExitCode.BAD_INPUT, "")
+    assert result.stderr.startswith(f"error: --data-dir or TASKROLL_DEV_DIR: data folder '{tmp_path / folder}' ")
+    assert because in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert _dev("down", "--delete-data", folder=tmp_path / folder).exit_code == 0
+
+
+def test_a_namespace_that_is_none(tmp_path: Path) -> None:
+    result = _dev("up", "--namespace", "Bad NS", folder=tmp_path)
+    assert (result.exit_code, result.stdout) == (ExitCode.BAD_INPUT, "")
+    assert result.stderr.startswith("error: namespace 'Bad NS' (--namespace or TASKROLL_NAMESPACE) is no Kubernetes")
+
+
 def test_importing_the_command_brings_nothing_heavy() -> None:
     heavy = {"temporalio", "kubernetes", "pydantic", "httpx"}
     code = f"import sys, starter.cli.dev; print(*sorted({heavy} & set(sys.modules)))"

@@ -37,7 +37,7 @@ async def test_a_parked_update_is_resumed_by_the_command_when_the_cause_is_gone(
     assert found.message.startswith(f"{request_id} needs an operator: ")
     assert ENCODER in found.message, "the reason is in it"
     resume, edit_first, release = found.remedies
-    assert "--as-group=taskroll:system edit KIND/NAME && taskroll resume" in edit_first.command
+    assert "--as-group=taskroll:system edit taskdefinition/encoder-task && taskroll resume" in edit_first.command
     (differs,) = await findings(world, "definitions", "warning")
     assert differs.message.endswith(f"behind the fence of {request_id}, which changes or restores them")
     assert (differs.details[0].partition(";")[0], differs.remedies) == (f"{ENCODER} was changed", [])

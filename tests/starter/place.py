@@ -68,15 +68,15 @@ class Place:
         )
 
     async def shell(self, command: str) -> Ran:
-        """Run a line in a shell, as somebody who copied it from what ``taskroll`` printed."""
+        """Run a line in a shell, as somebody who copied it from what ``taskroll`` printed: anywhere, in a container."""
         temporal = self.stack.components["temporal"].binary.parent
         path = os.pathsep.join([str(Path(sys.executable).parent), str(temporal), os.environ["PATH"]])
         process = await asyncio.create_subprocess_exec(
             "bash",
             "-c",
             command,
-            cwd=ROOT,
-            env={**self.environ, "PATH": path, "USER": "admin"},
+            cwd="/",
+            env={name: value for name, value in {**self.environ, "PATH": path}.items() if name != "USER"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

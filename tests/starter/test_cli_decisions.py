@@ -99,7 +99,9 @@ async def test_resume_finishes_an_update_whose_workflow_is_gone(
     assert (await place.run("watch", "one")).code == 13
     ran = await place.run("resume", "one", "--wait", "-o", "json")
     assert ran.code == 11, ran.err
-    assert "its workflow was terminated" in ran.document()["status"]["message"]
+    status = ran.document()["status"]
+    assert "its workflow was terminated" in status["message"]
+    assert status["plan"]["create"] == ["TaskDefinition/echo"], "the record names the plan, and does not hold it"
     assert (await place.run("resume", "one")).code == 5
 
 

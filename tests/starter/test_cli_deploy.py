@@ -130,6 +130,23 @@ async def test_prune_deletes_what_the_package_no_longer_has_and_stays_one_reques
     assert (again.code, "had ended before" in again.err) == (0, True), again.err
 
 
+async def test_prune_deletes_nothing_that_may_be_in_a_linked_folder(
+    place: Place, package: Package, tmp_path: Path
+) -> None:
+    """Links to folders are passed over, and Python would import what is in them."""
+    folder = package(1)
+    (folder / "more").mkdir()
+    (folder / "more" / "shout.py").write_text("from probe_base import Unit\n\n\nclass Shout(Unit): ...\n")
+    await place.deployed(folder)
+    (folder / "more").rename(tmp_path / "elsewhere")
+    (folder / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    ran = await place.run("deploy", str(folder), "--prune", "--dry-run")
+    assert ran.code == 2
+    assert "TaskDefinition/shout would be deleted, and may be in probe_tasks.more" in ran.err
+    without = await place.run("deploy", str(folder), "--dry-run")
+    assert (without.code, "probe_tasks/more is passed over" in without.err) == (10, True), without.err
+
+
 async def test_git_commit_and_changed_files_are_recorded(place: Place, package: Package) -> None:
     folder = package(1)
 

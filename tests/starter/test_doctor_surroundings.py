@@ -1,23 +1,33 @@
 """``taskroll doctor`` where what an update relies on is missing: API server, kinds, policies, Temporal, workers."""
 
 import shutil
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.worker import Worker
+from temporalio import workflow
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from starter import worker_questions
 from starter.client import TaskrollClient
 from starter.doctor.commands import Commands
+from starter.doctor.findings import Finding
 from starter.doctor.place import Place as Examined
-from starter.doctor.temporal import check_temporal
+from starter.doctor.workers import check_workers
 from starter.observation import Observations
 from starter.settings import Settings
+from starter.temporal_connection import NoWorker
 from taskroll.devstack import DevStack
-from workflows.task_versions import TaskVersionsWorkflow
+from taskroll.models.names import workflow_id
 
 from .place import Place, environ_of
 from .test_doctor import finding
+from .test_observation import stand_in
 
 
 async def test_no_worker(idle_place: Place) -> None:
@@ -36,26 +46,77 @@ async def test_a_worker_is_known_by_its_version(place: Place) -> None:
     assert any(line.startswith(f"taskroll-worker {version('taskroll')} ") for line in found["details"])
 
 
-async def test_a_worker_of_another_version_is_named(idle_client: TaskrollClient) -> None:
-    examined = Examined(
-        settings=idle_client.settings,
-        cluster=await idle_client.cluster.connection(),
-        temporal=idle_client.temporal,
-        observations=Observations(idle_client.settings, idle_client.temporal, idle_client.cluster),
-        commands=Commands(idle_client.settings),
-    )
-    queue = idle_client.settings.task_queue
-    old = Worker(
-        await idle_client.temporal.client(),
-        task_queue=queue,
-        workflows=[TaskVersionsWorkflow],
+@workflow.defn(name="WorkerRights")
+class LacksNothing:
+    """Stands in for the question that a worker of any version answers."""
+
+    @workflow.run
+    async def run(self, namespace: str) -> list[str]:
+        return []
+
+
+@asynccontextmanager
+async def old_worker(client: TaskrollClient) -> AsyncGenerator[None]:
+    async with Worker(
+        await client.temporal.client(),
+        task_queue=client.settings.task_queue,
+        workflows=[LacksNothing],
+        workflow_runner=UnsandboxedWorkflowRunner(),
         identity="taskroll-worker 0.0.1 7@elsewhere",
+    ):
+        while not await client.temporal.pollers():
+            pass
+        yield
+
+
+async def workers_seen_by(client: TaskrollClient) -> list[Finding]:
+    return await check_workers(
+        Examined(
+            settings=client.settings,
+            cluster=await client.cluster.connection(),
+            temporal=client.temporal,
+            observations=Observations(client.settings, client.temporal, client.cluster),
+            commands=Commands(client.settings),
+        )
     )
-    async with old:
-        while (found := (await check_temporal(examined))[2]).state == "problem":
-            assert "no worker polls" in found.message
-    assert found.state == "warning"
+
+
+async def test_a_worker_of_another_version_is_named(idle_client: TaskrollClient) -> None:
+    async with old_worker(idle_client):
+        found, rights = await workers_seen_by(idle_client)
+    assert (found.state, rights.state) == ("warning", "ok")
+    queue = idle_client.settings.task_queue
     assert found.message.startswith(f"workers of version 0.0.1 poll task queue '{queue}', and this tool is ")
+
+
+async def test_a_worker_that_has_ended_is_no_worker(
+    idle_client: TaskrollClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal's list of pollers goes on for minutes to name it."""
+    monkeypatch.setattr(worker_questions, "PICKUP_TIMEOUT", timedelta(seconds=1))
+    async with old_worker(idle_client):
+        pass
+    assert await idle_client.temporal.pollers()
+    found, rights = await workers_seen_by(idle_client)
+    assert (found.state, rights.state) == ("problem", "skipped")
+    assert "answers: no update goes on" in found.message
+    assert found.details[0].startswith("taskroll-worker 0.0.1 7@elsewhere, last asked for work ")
+    assert found.remedies[0].command == f"taskroll-worker --task-queue {idle_client.settings.task_queue}"
+
+
+async def test_a_query_of_which_temporal_saw_no_poller_does_not_blame_temporal(
+    idle_client: TaskrollClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        message = "no poller seen for task queue recently, worker may be down"
+        raise RPCError(message, RPCStatusCode.FAILED_PRECONDITION, b"")
+
+    temporal, request_id = await stand_in(idle_client, None)
+    monkeypatch.setattr(WorkflowHandle, "query", refuse)
+    with pytest.raises(NoWorker, match=r"no worker polls it\. Start one: taskroll-worker") as unavailable:
+        await idle_client.status(request_id)
+    assert "cannot be reached" not in unavailable.value.message
+    await temporal.get_workflow_handle(workflow_id(idle_client.settings.namespace, request_id)).terminate()
 
 
 async def test_without_temporal_the_cluster_is_looked_at_all_the_same(place: Place) -> None:

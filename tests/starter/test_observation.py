@@ -43,10 +43,11 @@ class StandIn:
     @workflow.run
     async def run(self, outcome: str | None) -> None:
         now = workflow.now()
+        _, namespace, request_id = workflow.info().workflow_id.split("/")
         self.status_now = UpdateStatus.model_validate(
             {
-                "request_id": workflow.info().workflow_id.rpartition("/")[2],
-                "namespace": "any",
+                "request_id": request_id,
+                "namespace": namespace,
                 "request_digest": "sha256:" + "0" * 64,
                 "requested_by": "tester",
                 "reason": "",

@@ -51,8 +51,8 @@ def test_resource_names_are_those_of_cornserves_tool(class_name: str, expected: 
         ("lib.1a", "not an identifier"),
         ("lib.a-b", "not an identifier"),
         ("lib.\0", "not an identifier"),
-        ("lib.é", "not an identifier"),
-        ("lib.\u043e", "not an identifier"),
+        ("lib.é", "beyond ASCII"),
+        ("lib.\u043e", "beyond ASCII"),
         ("lib.class", "keyword"),
         ("lib.None", "keyword"),
         ("lib." + "a" * 129, "129 characters"),
@@ -86,6 +86,7 @@ def test_resource_names_leave_room_for_the_name_of_the_revision(name: str, fault
 
 def test_names_in_messages_are_cut_and_escaped() -> None:
     assert shown("a\x1b[31m\n") == r"'a\x1b[31m\n'"
+    assert shown("Ünï\u202e") == r"'Ünï\u202e'"
     assert len(shown("a" * 10_000)) <= 80
     assert listed("abc") == "a, b, c"
     assert listed(map(str, range(9)), limit=2) == "0, 1, and 7 more"

@@ -150,7 +150,43 @@ def test_what_is_no_regular_file_is_named_and_not_read(make_package: MakePackage
     assert [(d.module, d.class_name) for d in found.definitions] == [("lib.a", "A")]
 
 
-def test_links_to_folders_are_not_followed(make_package: MakePackage) -> None:
-    folder = make_package({"lib/x/a.py": TASK.format("A")})
+def test_links_to_folders_are_not_followed_and_named(make_package: MakePackage) -> None:
+    """Python would import what is in them."""
+    folder = make_package({"lib/x/a.py": TASK.format("A"), "out/b.py": TASK.format("B"), "texts/c.txt": ""})
     (folder / "lib/x/round").symlink_to(folder / "lib", target_is_directory=True)
-    assert names(folder / "lib") == ["lib.x.a:A"]
+    (folder / "lib/linked").symlink_to(folder / "out", target_is_directory=True)
+    (folder / "lib/texts").symlink_to(folder / "texts", target_is_directory=True)
+    package = discover(folder / "lib")
+    assert [d.class_name for d in package.definitions] == ["A"]
+    assert [(p.code, p.severity, p.module) for p in package.problems] == [
+        ("directory-not-followed", "warning", "lib.linked"),
+        ("directory-not-followed", "warning", "lib.x.round"),
+    ]
+    assert package.problems[0].message == "lib/linked is passed over: it is a link to a folder"
+    assert discover(folder / "lib", PackageConfig(bases=BASES, exclude=("lib.linked", "lib.x.round"))).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("mödül.py", "has letters beyond ASCII: Python takes them, and taskroll wants ASCII"),
+        ("class.py", "is a keyword of Python"),
+        ("my file.py", "is not an identifier of ASCII letters, digits and underscores"),
+        ("ünder/a.py", "has letters beyond ASCII: Python takes them, and taskroll wants ASCII"),
+    ],
+)
+def test_a_package_without_tasks_names_what_was_passed_over(make_package: MakePackage, name: str, why: str) -> None:
+    folder = make_package({"lib/a.py": "", f"lib/{name}": TASK.format("B")})
+    passed_over = f"lib/{name.partition('/')[0]}"
+    nothing, skipped = discover(folder / "lib").problems
+    assert nothing.message.startswith("lib has no tasks: 1 module, 0 classes; ")
+    assert nothing.message.endswith(f"; passed over: {passed_over}")
+    assert skipped.message == f"{passed_over} is passed over: its name {why}"
+
+
+def test_a_class_whose_name_is_not_ascii(make_package: MakePackage) -> None:
+    (problem,) = discover(make_package({"lib/a.py": TASK.format("Ünï")}) / "lib").problems
+    assert problem.message == (
+        "the class name 'Ünï' has letters beyond ASCII: Python takes them, and taskroll wants ASCII"
+    )
+    assert problem.hint.startswith("Rename the class")
