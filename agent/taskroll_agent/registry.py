@@ -156,7 +156,8 @@ class Registry:
         with uncollected():
             started = time.perf_counter()
             before = self._flip(after)
-            failure = self._call_back(after, before)
+            with self._view_of(after):
+                failure = self._call_back(after, before)
             self.flip_ms = (time.perf_counter() - started) * 1000
         if failure is not None:
             raise failure
@@ -190,18 +191,27 @@ class Registry:
         return failure
 
     def _carry_over(self, after: Active) -> None:
-        """Let the host flip, in a view of `after`, while everybody else still sees what ran before."""
+        """Let the host flip, while everybody else still sees what ran before."""
         if self.carry_over is None:
             return
+        with self._view_of(after):
+            self.carry_over(after, self._active)
+
+    @contextmanager
+    def _view_of(self, after: Active) -> Generator[None]:
+        """Look-ups in the block answer from `after`, also where whoever flips holds a lease: its own call may do it."""
         view = Lease(self, after.generation, None)
         try:
             with bound(view):
-                self.carry_over(after, self._active)
+                yield
         finally:
             view.end()
 
     def on_activate(self, callback: OnActivate) -> Callable[[], None]:
-        """Call `callback(active, before)` after each flip, in its thread; returns a function that takes it away."""
+        """Call `callback(active, before)` after each flip, in its thread; returns a function that takes it away.
+
+        Look-ups in it answer from what is active now.
+        """
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import nullcontext
 
 import pytest
 
@@ -287,6 +288,16 @@ def test_callbacks_on_activate(versions: Versions) -> None:
     remove()
     versions.flip(versions.one)
     assert told == [(2, 1)]
+
+
+@pytest.mark.parametrize("by_a_lease", [False, True], ids=["plain", "by who holds a lease"])
+def test_look_ups_of_a_callback_are_of_what_is_active_now(versions: Versions, by_a_lease: bool) -> None:
+    seen: list[int] = []
+    versions.registry.on_activate(lambda *_: seen.append(versions.version()))
+    with versions.registry.lease() if by_a_lease else nullcontext():
+        versions.flip(versions.two)
+        assert versions.version() == (1 if by_a_lease else 2)
+    assert seen == [2]
 
 
 def test_a_callback_that_fails_stops_neither_the_flip_nor_the_other_callbacks(versions: Versions) -> None:
