@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +61,6 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._active = Active(Generation.empty(), 0, None, None, None)
-        self._leases: Counter[Generation] = Counter()
         self._standing: weakref.WeakSet[Generation] = weakref.WeakSet()
         self._callbacks: list[OnActivate] = []
         self.carry_over: OnActivate | None = None
@@ -124,25 +122,18 @@ class Registry:
     def take_lease(self) -> Lease:
         """Begin a lease without binding it to the context; `give_back` ends it. For adapters; others use `lease`."""
         outer, held = active_view(), held_generation(self)
-        with self._lock:
-            generation = self._active.generation if held is None else held
-            self._leases[generation] += 1
-        return Lease(self, generation, outer)
+        generation = self._active.generation if held is None else held
+        lease = Lease(self, generation, outer)
+        generation.leases.add(lease)
+        return lease
 
     def give_back(self, lease: Lease) -> None:
         """End a lease. A second time does nothing."""
         generation = lease.end()
         if generation is None:
             return
-        with self._lock:
-            self._leases[generation] -= 1
-            last = self._leases[generation] <= 0
-            if last:
-                del self._leases[generation]
-            dropped = last and generation is not self._active.generation
-        if dropped:
-            _log.info("generation released by its last lease", extra={"generation": generation.number})
-            type_caches.forget(generation.module_set)
+        generation.leases.discard(lease)
+        self.let_go(generation)
 
     def activate(self, generation: Generation, *, epoch: int, release: str, request_id: str) -> None:
         """Make a generation the current one, by one assignment. Callbacks run after it, in this thread.
@@ -221,16 +212,13 @@ class Registry:
 
     def let_go(self, generation: Generation) -> None:
         """Nobody needs this generation any more but the calls that hold a lease on it."""
-        with self._lock:
-            in_use = generation is self._active.generation or self._leases[generation] > 0
-        if not in_use:
+        if generation is not self._active.generation and not generation.leases:
             type_caches.forget(generation.module_set)
 
     def generations(self) -> list[GenerationInfo]:
         """The generations that stand in memory, oldest first: current, prepared, leased, or not yet collected."""
-        with self._lock:
-            leases, current = dict(self._leases), self._active.generation
-        return [GenerationInfo(g.number, g.content_digest, g is current, leases.get(g, 0)) for g in self.standing()]
+        current = self._active.generation
+        return [GenerationInfo(g.number, g.content_digest, g is current, len(g.leases)) for g in self.standing()]
 
     def standing(self) -> list[Generation]:
         """Those generations themselves. Whoever keeps the list keeps them in memory."""
