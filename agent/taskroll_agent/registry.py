@@ -116,13 +116,19 @@ class Registry:
             self.give_back(lease)
 
     def leased(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Decorator: each call holds a lease. For functions, coroutines, generators and asynchronous generators."""
+        """Decorator: each call holds a lease. For functions, coroutines, generators and asynchronous generators.
+
+        Also for a function that returns one of these or a task, which then keeps the generation of the call.
+        """
         return leased(self, function)
 
-    def take_lease(self) -> Lease:
-        """Begin a lease without binding it to the context; `give_back` ends it. For adapters; others use `lease`."""
-        outer, held = active_view(), held_generation(self)
-        generation = self._active.generation if held is None else held
+    def take_lease(self, generation: Generation | None = None) -> Lease:
+        """Begin a lease without binding it to the context; `give_back` ends it. For adapters; others use `lease`.
+
+        It is on the generation that look-ups answer from, unless one is given.
+        """
+        outer = active_view()
+        generation = self.generation if generation is None else generation
         lease = Lease(self, generation, outer)
         generation.leases.add(lease)
         return lease
