@@ -102,7 +102,7 @@ def _function(registry: "Registry", function: Callable[..., Any]) -> Callable[..
             with bound(lease):
                 result = function(*args, **kwargs)
         finally:
-            future = cast("asyncio.Future[Any]", result) if isinstance(result, asyncio.Future) else None
+            future = _future(result)
             if future is None:
                 registry.give_back(lease)
             else:  # it runs already, in a context with this lease
@@ -119,6 +119,10 @@ def _function(registry: "Registry", function: Callable[..., Any]) -> Callable[..
         return result
 
     return wrapper
+
+
+def _future(result: object) -> "asyncio.Future[Any] | None":
+    return cast("asyncio.Future[Any]", result) if isinstance(result, asyncio.Future) else None
 
 
 def _coroutine(

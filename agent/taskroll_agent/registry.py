@@ -17,6 +17,7 @@ from .errors import FlipFailed
 from .generation import Generation, LoadedDefinition
 from .leases import Lease, active_view, bound, held_generation, leased
 from .module_set import ModuleSet
+from .problems import described
 
 _log = logging.getLogger(__name__)
 
@@ -164,9 +165,13 @@ class Registry:
         fronts.show(names)
         try:
             self._carry_over(after)
-        except Exception as error:
+        except BaseException as error:
             fronts.hide(names)
-            message = f"the host cannot be put on {after.release}: {type(error).__name__}: {error}"
+            # Of those that are no Exception only KeyboardInterrupt can be the service's own: a signal's, in the main
+            # thread. There are no awaits here, so a CancelledError is no cancelling of this task.
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise
+            message = f"the host cannot be put on {after.release}: {described(error)}"
             raise FlipFailed(message) from error
         fronts.put_last(self)
         with self._lock:
@@ -175,9 +180,9 @@ class Registry:
         self.let_go(before.generation)
         return before
 
-    def _call_back(self, after: Active, before: Active) -> Exception | None:
+    def _call_back(self, after: Active, before: Active) -> BaseException | None:
         """Run all callbacks; return what the first that failed has raised."""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         for callback in list(self._callbacks):
             try:
                 callback(after, before)
