@@ -72,14 +72,17 @@ def standalone_app(agent: Agent) -> Starlette:
 
 
 class LeaseMiddleware:
-    """Each HTTP request and each WebSocket holds a lease, from its first byte to the last one of the answer."""
+    """Each HTTP request and each WebSocket holds a lease, from its first byte to the last one of the answer.
+
+    The agent's own endpoints hold none: they are what flips.
+    """
 
     def __init__(self, app: ASGIApp, registry: Registry) -> None:
         self.app = app
         self.registry = registry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or _is_agents(scope):
             await self.app(scope, receive, send)
             return
         with self.registry.lease():

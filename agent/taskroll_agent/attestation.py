@@ -60,7 +60,7 @@ def _live_digest(generation: Generation, loaded: LoadedDefinition) -> str:
     module = generation.module_set.table.get(loaded.module)
     if module is None:
         return REPLACED
-    loader = module.__loader__
+    loader = vars(module).get("__loader__")
     same_source = isinstance(loader, SourceLoader) and loader.source.digest == loaded.source_digest
     same_class = vars(module).get(loaded.class_name) is loaded.cls
     return loaded.digest if same_source and same_class else REPLACED

@@ -12,9 +12,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import TracebackType
@@ -40,6 +41,8 @@ class Gate:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._left: deque[Call] = deque()
+        """Calls that have ended and are still counted."""
         self._calls: set[Call] = set()
         self._holds: dict[str, _Hold] = {}
 
@@ -69,7 +72,7 @@ class Gate:
         if not await _done(hold.drained, request.seconds) and request.cancel:
             cancelled = self._cancel(hold)
             await _done(hold.drained, CANCEL_GRACE if cancelled else 0)
-        with self._lock:
+        with self._locked():
             in_flight = sorted(hold.waits_for, key=lambda call: call.since)
             held = not in_flight and not hold.over()
             if not held and hold.asker is asker and self._holds.get(request.request_id) is hold:
@@ -86,7 +89,7 @@ class Gate:
 
     def release(self, request_id: str) -> ReleaseAnswer:
         """End the update's hold: the calls that wait go on. Without a hold it does nothing."""
-        with self._lock:
+        with self._locked():
             hold = self._holds.pop(request_id, None)
             if hold is None:
                 return ReleaseAnswer(held_ms=0.0, waited_calls=0)
@@ -97,12 +100,12 @@ class Gate:
     @property
     def holding(self) -> list[str]:
         """Request ids of the updates that hold calls now."""
-        with self._lock:
+        with self._locked():
             return [request_id for request_id, hold in self._holds.items() if not hold.over()]
 
     def admit(self, call: "Call") -> "_Hold | None":
         """Let the call in and return None; else the hold that it has to wait for."""
-        with self._lock:
+        with self._locked():
             concerned = [hold for hold in self._holds.values() if hold.concerns(call) and not hold.over()]
             for hold in concerned:
                 if not any(outer in hold.waits_for for outer in call.within):
@@ -114,15 +117,42 @@ class Gate:
             return None
 
     def leave(self, call: "Call") -> None:
-        """The call has ended."""
-        with self._lock:
+        """The call has ended. Never waits for the lock.
+
+        The garbage collector may be what ends it, by closing a generator: at any moment, and on the thread that has the
+        lock just then.
+        """
+        self._left.append(call)
+        self._settle()
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        """In the block calls and holds stay what they are; calls that end in it are taken out after it."""
+        try:
+            with self._lock:
+                self._take_out()
+                yield
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        # Where the lock is taken, whoever has it comes here after it has let go.
+        while self._left and self._lock.acquire(blocking=False):
+            try:
+                self._take_out()
+            finally:
+                self._lock.release()
+
+    def _take_out(self) -> None:
+        while self._left:
+            call = self._left.popleft()
             self._calls.discard(call)
             for hold in self._holds.values():
                 hold.call_ended(call)
 
     def _begin(self, request: HoldRequest) -> "_Hold":
         now = time.monotonic()
-        with self._lock:
+        with self._locked():
             for request_id, hold in list(self._holds.items()):
                 if hold.over(now - REMEMBERED):
                     del self._holds[request_id]
@@ -136,7 +166,7 @@ class Gate:
         return hold
 
     def _cancel(self, hold: "_Hold") -> int:
-        with self._lock:
+        with self._locked():
             calls = list(hold.waits_for)
         return sum(call.cancel() for call in calls)
 

@@ -41,6 +41,9 @@ class Generation:
         # Every function of these modules keeps its module set alive. Through this it keeps the generation as well, so
         # that one counts as standing for as long as any of its code can run.
         modules.generation = self
+        self.leases: set[object] = set()
+        """The leases on it. A set, and no count under a lock: the garbage collector may end that of a generator at any
+        moment and on any thread, also in the middle of taking or counting them."""
         self.attachments: dict[str, Any] = {}
         """What a host has made for this generation and keeps for as long as it stands, by a name of the host's own."""
         self._definitions = {str(loaded.key): loaded for loaded in definitions}

@@ -1,5 +1,6 @@
 """Leases: a call holds one, and for as long as it does, every look-up in it answers from the same generation."""
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -76,7 +77,11 @@ def bound(view: View) -> Generator[None]:
 
 
 def leased(registry: "Registry", function: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a function so that each call holds a lease: until it returns, or a generator until it ends or is closed."""
+    """Wrap a function so that each call holds a lease: until it returns, or a generator until it ends or is closed.
+
+    What a plain function returns may be the rest of its call, as with an ordinary wrapper around a coroutine function
+    or an object with an asynchronous ``__call__``: an awaitable or a generator goes on with the same generation.
+    """
     if inspect.isasyncgenfunction(function):
         wrapper = _async_generator(registry, function)
     elif inspect.isgeneratorfunction(function):
@@ -90,16 +95,46 @@ def leased(registry: "Registry", function: Callable[P, T]) -> Callable[P, T]:
 
 def _function(registry: "Registry", function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with registry.lease():
-            return function(*args, **kwargs)
+        result: Any = None
+        lease = registry.take_lease()
+        generation = lease.generation
+        try:
+            with bound(lease):
+                result = function(*args, **kwargs)
+        finally:
+            future = _future(result)
+            if future is None:
+                registry.give_back(lease)
+            else:  # it runs already, in a context with this lease
+                future.add_done_callback(lambda _: registry.give_back(lease))
+        if future is not None:
+            return future
+        for is_one, wrap in (
+            (inspect.isasyncgen, _async_generator),
+            (inspect.isawaitable, _coroutine),
+            (inspect.isgenerator, _generator),
+        ):
+            if is_one(result):
+                return wrap(registry, lambda: result, generation)()
+        return result
 
     return wrapper
 
 
-def _coroutine(registry: "Registry", function: Callable[..., Any]) -> Callable[..., Any]:
+def _future(result: object) -> "asyncio.Future[Any] | None":
+    return cast("asyncio.Future[Any]", result) if isinstance(result, asyncio.Future) else None
+
+
+def _coroutine(
+    registry: "Registry", function: Callable[..., Any], generation: "Generation | None" = None
+) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with registry.lease():
-            return await function(*args, **kwargs)
+        lease = registry.take_lease(generation)
+        try:
+            with bound(lease):
+                return await function(*args, **kwargs)
+        finally:
+            registry.give_back(lease)
 
     return wrapper
 
@@ -108,9 +143,11 @@ def _coroutine(registry: "Registry", function: Callable[..., Any]) -> Callable[.
 # caller's own look-ups are what they were.
 
 
-def _generator(registry: "Registry", function: Callable[..., Any]) -> Callable[..., Generator[Any, Any, Any]]:
+def _generator(
+    registry: "Registry", function: Callable[..., Any], generation: "Generation | None" = None
+) -> Callable[..., Generator[Any, Any, Any]]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        lease = registry.take_lease()
+        lease = registry.take_lease(generation)
         inner: Generator[Any, Any, Any] = function(*args, **kwargs)
         step: Callable[[], Any] = functools.partial(inner.send, None)
         try:
@@ -134,9 +171,11 @@ def _generator(registry: "Registry", function: Callable[..., Any]) -> Callable[.
     return wrapper
 
 
-def _async_generator(registry: "Registry", function: Callable[..., Any]) -> Callable[..., AsyncGenerator[Any, Any]]:
+def _async_generator(
+    registry: "Registry", function: Callable[..., Any], generation: "Generation | None" = None
+) -> Callable[..., AsyncGenerator[Any, Any]]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        lease = registry.take_lease()
+        lease = registry.take_lease(generation)
         inner: AsyncGenerator[Any, Any] = function(*args, **kwargs)
         step: Callable[[], Any] = functools.partial(inner.asend, None)
         try:

@@ -3,7 +3,7 @@
 import keyword
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 RESERVED: Final = sys.stdlib_module_names | {
     "__main__", "taskroll_agent", "httpx", "httpcore", "pydantic", "pydantic_core", "rfc8785", "starlette", "anyio",
+    "typing_extensions", "typing_inspection", "annotated_types", "certifi", "h11", "idna",
 }  # fmt: skip
 """Top-level names that no release may put modules under: a task named like the standard library's `json` would break
 the process that it is loaded into."""
@@ -119,7 +120,7 @@ class Loading:
                 _log.warning("definition cannot be loaded: %s", described(error), extra={"definition": key})
                 continue
             cls = vars(modules.table[module]).get(class_name)
-            if not isinstance(cls, type):
+            if not issubclass(type(cls), type):
                 kind, what = ("ClassMissing", "has no") if cls is None else ("NotAClass", "has something else named")
                 causes.append(rule_problem(key, module, kind, f"{module} {what} class {class_name}"))
                 continue
@@ -186,14 +187,34 @@ def _complete_models(modules: ModuleSet) -> None:
     Left alone, pydantic does it at a model's first use, which may be after the next flip and outside of any lease.
     """
     for name in modules.sources:
-        for value in list(vars(modules.table[name]).values()):
-            if not isinstance(value, type) or value.__module__ != name:
-                continue
-            cls = cast("type[Any]", value)
+        for cls in _own_classes(name, vars(modules.table[name])):
             try:
                 if issubclass(cls, BaseModel) and not cls.__pydantic_complete__:
                     cls.model_rebuild(raise_errors=False)
                 elif is_pydantic_dataclass(cls) and not cls.__pydantic_complete__:
                     rebuild_dataclass(cls, raise_errors=False)
-            except Exception:  # noqa: BLE001  such a model fails at its first use, as it does in any module
-                _log.debug("model %s.%s is incomplete", name, cls.__name__, exc_info=True)
+            except BaseException:  # noqa: BLE001  such a model fails at its first use, as it does in any module
+                _log.debug("a model of %s is incomplete", name, exc_info=True)
+
+
+def _own_classes(module: str, namespace: Mapping[str, Any]) -> Iterator[type[Any]]:
+    """The classes that a module defines, those within classes too.
+
+    Nothing is asked of the values themselves: a lazy proxy would be evaluated by ``isinstance`` or by an attribute, and
+    a metaclass may raise.
+    """
+    seen: set[int] = set()
+    left = list(namespace.values())
+    while left:
+        value = left.pop()
+        if not issubclass(type(value), type) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        inside: Mapping[str, Any] = _CLASS_NAMESPACE(value)
+        if inside.get("__module__") == module:
+            yield value
+            left += inside.values()
+
+
+_CLASS_NAMESPACE: Final = type.__dict__["__dict__"].__get__
+"""The namespace of a class, whatever its metaclass says about ``__dict__``."""

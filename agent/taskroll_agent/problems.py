@@ -24,7 +24,7 @@ def import_problem(definition: str, module: str, file_name: str, error: BaseExce
     line = error.lineno if isinstance(error, SyntaxError) else _last_line(error.__traceback__, file_name)
     try:
         what = _what(error)
-    except Exception:  # noqa: BLE001  the class is the module's own: its attributes may raise too
+    except BaseException:  # noqa: BLE001  the class is the module's own: its attributes may raise anything
         what = f"{kind} was raised"
     place = module if line is None else f"{module}, line {line}"
     return ImportProblem(definition=definition, module=module, error=kind, message=f"{place}: {what}")
@@ -39,7 +39,7 @@ def described(error: BaseException) -> str:
     """Type and whole message, for this process's log. The class may be a module's own, whose ``__str__`` raises."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001
         return f"{type(error).__name__}: its message cannot be shown"
 
 

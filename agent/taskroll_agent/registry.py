@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from .errors import FlipFailed
 from .generation import Generation, LoadedDefinition
 from .leases import Lease, active_view, bound, held_generation, leased
 from .module_set import ModuleSet
+from .problems import described
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._active = Active(Generation.empty(), 0, None, None, None)
-        self._leases: Counter[Generation] = Counter()
         self._standing: weakref.WeakSet[Generation] = weakref.WeakSet()
         self._callbacks: list[OnActivate] = []
         self.carry_over: OnActivate | None = None
@@ -118,31 +117,30 @@ class Registry:
             self.give_back(lease)
 
     def leased(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Decorator: each call holds a lease. For functions, coroutines, generators and asynchronous generators."""
+        """Decorator: each call holds a lease. For functions, coroutines, generators and asynchronous generators.
+
+        Also for a function that returns one of these or a task, which then keeps the generation of the call.
+        """
         return leased(self, function)
 
-    def take_lease(self) -> Lease:
-        """Begin a lease without binding it to the context; `give_back` ends it. For adapters; others use `lease`."""
-        outer, held = active_view(), held_generation(self)
-        with self._lock:
-            generation = self._active.generation if held is None else held
-            self._leases[generation] += 1
-        return Lease(self, generation, outer)
+    def take_lease(self, generation: Generation | None = None) -> Lease:
+        """Begin a lease without binding it to the context; `give_back` ends it. For adapters; others use `lease`.
+
+        It is on the generation that look-ups answer from, unless one is given.
+        """
+        outer = active_view()
+        generation = self.generation if generation is None else generation
+        lease = Lease(self, generation, outer)
+        generation.leases.add(lease)
+        return lease
 
     def give_back(self, lease: Lease) -> None:
         """End a lease. A second time does nothing."""
         generation = lease.end()
         if generation is None:
             return
-        with self._lock:
-            self._leases[generation] -= 1
-            last = self._leases[generation] <= 0
-            if last:
-                del self._leases[generation]
-            dropped = last and generation is not self._active.generation
-        if dropped:
-            _log.info("generation released by its last lease", extra={"generation": generation.number})
-            type_caches.forget(generation.module_set)
+        generation.leases.discard(lease)
+        self.let_go(generation)
 
     def activate(self, generation: Generation, *, epoch: int, release: str, request_id: str) -> None:
         """Make a generation the current one, by one assignment. Callbacks run after it, in this thread.
@@ -156,7 +154,8 @@ class Registry:
         with uncollected():
             started = time.perf_counter()
             before = self._flip(after)
-            failure = self._call_back(after, before)
+            with self._view_of(after):
+                failure = self._call_back(after, before)
             self.flip_ms = (time.perf_counter() - started) * 1000
         if failure is not None:
             raise failure
@@ -166,9 +165,13 @@ class Registry:
         fronts.show(names)
         try:
             self._carry_over(after)
-        except Exception as error:
+        except BaseException as error:
             fronts.hide(names)
-            message = f"the host cannot be put on {after.release}: {type(error).__name__}: {error}"
+            # Of those that are no Exception only KeyboardInterrupt can be the service's own: a signal's, in the main
+            # thread. There are no awaits here, so a CancelledError is no cancelling of this task.
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise
+            message = f"the host cannot be put on {after.release}: {described(error)}"
             raise FlipFailed(message) from error
         fronts.put_last(self)
         with self._lock:
@@ -177,9 +180,9 @@ class Registry:
         self.let_go(before.generation)
         return before
 
-    def _call_back(self, after: Active, before: Active) -> Exception | None:
+    def _call_back(self, after: Active, before: Active) -> BaseException | None:
         """Run all callbacks; return what the first that failed has raised."""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         for callback in list(self._callbacks):
             try:
                 callback(after, before)
@@ -190,18 +193,27 @@ class Registry:
         return failure
 
     def _carry_over(self, after: Active) -> None:
-        """Let the host flip, in a view of `after`, while everybody else still sees what ran before."""
+        """Let the host flip, while everybody else still sees what ran before."""
         if self.carry_over is None:
             return
+        with self._view_of(after):
+            self.carry_over(after, self._active)
+
+    @contextmanager
+    def _view_of(self, after: Active) -> Generator[None]:
+        """Look-ups in the block answer from `after`, also where whoever flips holds a lease: its own call may do it."""
         view = Lease(self, after.generation, None)
         try:
             with bound(view):
-                self.carry_over(after, self._active)
+                yield
         finally:
             view.end()
 
     def on_activate(self, callback: OnActivate) -> Callable[[], None]:
-        """Call `callback(active, before)` after each flip, in its thread; returns a function that takes it away."""
+        """Call `callback(active, before)` after each flip, in its thread; returns a function that takes it away.
+
+        Look-ups in it answer from what is active now.
+        """
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
@@ -211,16 +223,13 @@ class Registry:
 
     def let_go(self, generation: Generation) -> None:
         """Nobody needs this generation any more but the calls that hold a lease on it."""
-        with self._lock:
-            in_use = generation is self._active.generation or self._leases[generation] > 0
-        if not in_use:
+        if generation is not self._active.generation and not generation.leases:
             type_caches.forget(generation.module_set)
 
     def generations(self) -> list[GenerationInfo]:
         """The generations that stand in memory, oldest first: current, prepared, leased, or not yet collected."""
-        with self._lock:
-            leases, current = dict(self._leases), self._active.generation
-        return [GenerationInfo(g.number, g.content_digest, g is current, leases.get(g, 0)) for g in self.standing()]
+        current = self._active.generation
+        return [GenerationInfo(g.number, g.content_digest, g is current, len(g.leases)) for g in self.standing()]
 
     def standing(self) -> list[Generation]:
         """Those generations themselves. Whoever keeps the list keeps them in memory."""

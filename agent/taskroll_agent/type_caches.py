@@ -12,7 +12,6 @@ careful to do nothing where the internals look different.
 """
 
 import logging
-import threading
 import typing
 import weakref
 from collections.abc import Iterator
@@ -27,19 +26,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_lock = threading.Lock()
-_dropped: "weakref.WeakSet[ModuleSet]" = weakref.WeakSet()
+_dropped: "set[weakref.ref[ModuleSet]]" = set()
 """Dropped, but still in memory: looked at again each time, since code of theirs that runs on may fill the caches
-anew."""
+anew. No lock and no WeakSet: a lease that the garbage collector ends comes here in the middle of anything."""
 
 
 def forget(modules: "ModuleSet") -> None:
     """Take the classes of a generation that nobody uses any more out of the caches."""
     for cleanup in getattr(typing, "_cleanups", ()):  # what CPython's own test suite clears them by
         cleanup()
-    with _lock:
-        _dropped.add(modules)
-        dropped = list(_dropped)
+    _dropped.add(weakref.ref(modules, _dropped.discard))
+    dropped = [known for ref in list(_dropped) if (known := ref()) is not None]
     try:
         _forget_generic_models(dropped)
     except Exception:  # noqa: BLE001  internals of another library; at worst some memory stays

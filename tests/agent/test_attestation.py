@@ -55,5 +55,7 @@ async def test_a_module_that_was_replaced_is_not_attested(
     original = table.pop(f"{root}.m")
     assert agent.attest(full=True).definitions == dict.fromkeys(digests, REPLACED)
     table[f"{root}.m"] = original
+    del original.__loader__
+    assert agent.attest(full=True).definitions == dict.fromkeys(digests, REPLACED)
     original.__loader__ = None
     assert agent.attest(full=True).definitions == dict.fromkeys(digests, REPLACED)

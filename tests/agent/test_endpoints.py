@@ -267,3 +267,23 @@ async def test_a_request_keeps_its_version_to_the_last_byte_of_the_answer(
         assert (streamed.text, answered.json()) == ("11", [1, 1])
         assert (await client.get("/whole")).json() == [2, 2]
     assert [info.leases for info in agent.registry.generations() if info.leases] == []
+
+
+async def test_the_agent_s_own_requests_hold_no_lease(agent: Agent, memory: MemoryCluster, root: str) -> None:
+    """Else the request that flips would see the classes from before."""
+    app = FastAPI()
+    app.mount(API_PREFIX, agent_app(agent))
+    app.add_middleware(LeaseMiddleware, registry=agent.registry)
+    memory.silent_watch = True
+    pointer = memory.commit_sources({f"{root}.m.Task": "class Task:\n    version = 2\n"})
+    seen: list[tuple[object, list[int]]] = []
+
+    def look(*_: object) -> None:
+        seen.append((agent.registry.get("Task").version, [g.leases for g in agent.registry.generations() if g.leases]))
+
+    agent.registry.on_activate(look)
+    async with calling(app) as client:
+        client.headers.update(AUTH)
+        answer = await client.post(f"{API_PREFIX}/activate", json=pointer.model_dump())
+    assert answer.status_code == 200, answer.text
+    assert seen == [(2, [])]

@@ -27,7 +27,7 @@ class Platform:
     def __init__(self) -> None:
         self.classes: dict[str, type | None] = {}
         self.problems: list[ImportProblem] = []
-        self.fails: Exception | None = None
+        self.fails: BaseException | None = None
         self.check_fails: Exception | None = None
         self.agent: Agent | None = None
         self.seen: list[tuple[object, object]] = []
@@ -132,6 +132,19 @@ async def test_a_flip_that_it_refuses_leaves_everything(
     platform.fails = None
     await reached(agent, 2)
     assert (version(agent), agent.problem) == (2, None), "it has tried again by itself"
+
+
+@pytest.mark.parametrize("error", [SystemExit("of the platform"), asyncio.CancelledError("of the platform")])
+async def test_a_flip_that_ends_with_no_exception_proper_is_refused_likewise(
+    agent: Agent, platform: Platform, memory: MemoryCluster, root: str, reached: Reached, until: Until,
+    error: BaseException,
+) -> None:  # fmt: skip
+    platform.fails = error
+    memory.commit_sources(source(root, 2))
+    assert "of the platform" in await until(lambda: agent.problem)
+    assert version(agent) == 1
+    platform.fails = None
+    await reached(agent, 2)
 
 
 @pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])

@@ -1,14 +1,16 @@
 """What cannot be loaded: named by definition, module and line, without source text, and harmless to the process."""
 
 import base64
+import re
 import sys
 from collections.abc import Callable, Mapping
+from importlib import metadata
 
 import pytest
 
 from taskroll_agent import Generation, LoadFailed
 from taskroll_agent.contracts import DefinitionContent, ImportProblem
-from taskroll_agent.loading import Loading, Revision
+from taskroll_agent.loading import RESERVED, Loading, Revision
 
 Load = Callable[[Mapping[str, str]], Generation]
 SECRET = "do-not-show-this-text"
@@ -57,6 +59,9 @@ def problems_of(load: Load, sources: Mapping[str, str]) -> list[ImportProblem]:
          "{m}, line 3: pydantic: model-field-missing-annotation"),
         ("class E(Exception):\n    def __str__(self): raise RuntimeError\nraise E()", "E", "{m}, line 4: E was raised"),
         ("class E(Exception):\n    name = property(lambda self: 1 / 0)\nraise E()", "E", "{m}, line 4: E was raised"),
+        ("class E(Exception):\n    name = property(lambda self: exit())\nraise E()", "E", "{m}, line 4: E was raised"),
+        ("class E(Exception):\n    def __str__(self): raise KeyboardInterrupt\nraise E()", "E",
+         "{m}, line 4: E was raised"),
         ("Task = 5", "NotAClass", "{m} has something else named class Task"),
         ("Other = 5", "ClassMissing", "{m} has no class Task"),
     ],
@@ -156,6 +161,24 @@ def test_names_that_no_release_may_use(module: str, class_name: str) -> None:
     with pytest.raises(LoadFailed) as caught:
         Loading({"TaskDefinition/task": Revision(content.digest(), content)}).run()
     assert caught.value.problems[0].error == "InvalidName"
+
+
+def test_no_release_may_take_the_place_of_what_the_agent_needs() -> None:
+    needed, left = set[str](), ["taskroll-agent"]
+    while left:
+        name = left.pop()
+        if name in needed:
+            continue
+        try:
+            requirements = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # for another version of Python
+            continue
+        needed.add(name)
+        left += [re.split(r"[^\w.-]", r)[0].lower().replace("_", "-") for r in requirements if "extra ==" not in r]
+    of = metadata.packages_distributions()
+    tops = {top for top, names in of.items() if needed & {name.lower().replace("_", "-") for name in names}}
+    assert {"h11", "pydantic_core"} <= tops
+    assert {top for top in tops if top.isidentifier()} <= RESERVED
 
 
 @pytest.mark.parametrize("code", [None, 5, "not base64!", "====="])

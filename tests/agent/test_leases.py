@@ -2,8 +2,11 @@
 
 import asyncio
 import contextvars
+import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
@@ -224,6 +227,88 @@ async def test_the_decorator_on_an_asynchronous_generator(versions: Versions) ->
         await thrown.athrow(KeyError("x"))  # type: ignore[attr-defined]
 
 
+async def twice(version: Callable[[], int], flip: Callable[[], None]) -> list[int]:
+    seen = [version()]
+    flip()
+    await asyncio.sleep(0)
+    return [*seen, version()]
+
+
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An ordinary decorator, as for logging."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class Asynchronous:
+    async def __call__(self, *args: Any) -> list[int]:
+        return await twice(*args)
+
+
+class Awaitable:
+    def __init__(self, *args: Any) -> None:
+        self.args = args
+
+    def __await__(self) -> Generator[Any, Any, list[int]]:
+        return twice(*self.args).__await__()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        plain(twice),
+        Asynchronous(),
+        Awaitable,
+        functools.partial(twice),
+        lambda *args: asyncio.create_task(twice(*args)),
+    ],
+    ids=["wrapped", "an object", "an awaitable", "partial", "a task"],
+)
+async def test_the_decorator_on_what_only_returns_a_coroutine(versions: Versions, function: Callable[..., Any]) -> None:
+    call = versions.registry.leased(function)
+    assert await call(versions.version, lambda: versions.flip(versions.two)) == [1, 1]
+    await asyncio.sleep(0)  # where a task tells that it is done
+    assert versions.leases() == {}
+    assert versions.version() == 2
+
+
+async def test_the_decorator_on_what_only_returns_a_generator(versions: Versions) -> None:
+    def items() -> Iterator[int]:
+        for _ in range(2):
+            yield versions.version()
+
+    async def asynchronous() -> AsyncIterator[int]:
+        for item in items():
+            yield item
+
+    seen: list[int] = []
+    for item in versions.registry.leased(plain(items))():
+        seen.append(item)
+        versions.flip(versions.two)
+    async for item in versions.registry.leased(plain(asynchronous))():
+        seen.append(item)
+        versions.flip(versions.one)
+    assert seen == [1, 1, 2, 2]
+
+
+async def test_a_flip_between_the_call_and_its_first_step(versions: Versions) -> None:
+    def call() -> Any:
+        version = versions.version()
+
+        async def rest() -> tuple[int, int]:
+            return version, versions.version()
+
+        return rest()
+
+    rest = versions.registry.leased(call)()
+    versions.flip(versions.two)
+    assert await rest == (1, 1)
+
+
 def test_a_lease_that_ends_in_another_context_is_given_back_all_the_same(versions: Versions) -> None:
     context = versions.registry.lease()
     contextvars.copy_context().run(context.__enter__)
@@ -287,6 +372,16 @@ def test_callbacks_on_activate(versions: Versions) -> None:
     remove()
     versions.flip(versions.one)
     assert told == [(2, 1)]
+
+
+@pytest.mark.parametrize("by_a_lease", [False, True], ids=["plain", "by who holds a lease"])
+def test_look_ups_of_a_callback_are_of_what_is_active_now(versions: Versions, by_a_lease: bool) -> None:
+    seen: list[int] = []
+    versions.registry.on_activate(lambda *_: seen.append(versions.version()))
+    with versions.registry.lease() if by_a_lease else nullcontext():
+        versions.flip(versions.two)
+        assert versions.version() == (1 if by_a_lease else 2)
+    assert seen == [2]
 
 
 def test_a_callback_that_fails_stops_neither_the_flip_nor_the_other_callbacks(versions: Versions) -> None:

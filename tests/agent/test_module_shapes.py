@@ -280,3 +280,35 @@ def test_a_chain_of_imports_far_deeper_than_real_libraries(load: Load, root: str
     }
     sources[f"{root}.m{depth:03}.C{depth}"] = f"class C{depth}:\n    end = True\n"
     assert load(sources).get("C0").end
+
+
+def test_models_within_classes_are_completed_in_prepare(load: Load, root: str) -> None:
+    """Else pydantic resolves their annotations at their first use, which may be after the next flip."""
+    source = """
+        from __future__ import annotations
+        from pydantic import BaseModel
+        class Task:
+            class Input(BaseModel):
+                part: Part
+        Task.itself = Task
+        class Part(BaseModel):
+            x: int = 1
+    """
+    assert load({f"{root}.m.Task": source}).get("Task").Input.__pydantic_complete__
+
+
+def test_a_lazy_value_of_a_module_is_not_asked_for_anything(load: Load, root: str) -> None:
+    source = """
+        class Lazy:
+            @property
+            def __class__(self):
+                raise SystemExit
+        class Meta(type):
+            @property
+            def __module__(cls):
+                raise RuntimeError
+        lazy = Lazy()
+        Odd = Meta("Odd", (), {})
+        class Task: pass
+    """
+    assert load({f"{root}.m.Task": source})
