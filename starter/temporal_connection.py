@@ -66,18 +66,23 @@ class TemporalConnection:
             config["target_host"] = self._settings.temporal_address
         self.address = config.setdefault("target_host", DEFAULT_ADDRESS)
         self.namespace = config.setdefault("namespace", "default")
+        if ":" not in self.address:
+            raise self._no_address("it names no port")
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds() + 1):
                 return await Client.connect(
                     **config, data_converter=pydantic_data_converter, connect_timeout=CONNECT_TIMEOUT
                 )
         except ValueError as error:
-            raise InvalidRequest(
-                f"Temporal address {self.address!r} is no address: write host:port in --temporal-address or "
-                f"TEMPORAL_ADDRESS ({error})"
-            ) from error
+            raise self._no_address(str(error)) from error
         except (RuntimeError, TimeoutError) as error:
             raise self.unreachable(error) from error
+
+    def _no_address(self, why: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"Temporal address {self.address!r} is no address: write host:port in --temporal-address or "
+            f"TEMPORAL_ADDRESS ({why})"
+        )
 
     def unreachable(self, cause: BaseException) -> ServiceUnavailable:
         """The error for a Temporal that does not answer, with the ways out."""

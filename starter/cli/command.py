@@ -164,7 +164,7 @@ def _run(start: Callable[[], Awaitable[ExitCode | None]], target: Target) -> Exi
 def report(error: Exception, *, debug: bool) -> ExitCode:
     """Say on stderr what went wrong, and return the exit code for it."""
     from starter.cli.output import progress
-    from taskroll.models.errors import TaskrollError
+    from taskroll.models.errors import TamperedState, TaskrollError
 
     if debug:
         import traceback
@@ -175,6 +175,8 @@ def report(error: Exception, *, debug: bool) -> ExitCode:
         console.print(f"error: {error.message}", style="red", markup=False, highlight=False, soft_wrap=True)
         for detail in error.details:
             console.print(f"  - {detail}", markup=False, highlight=False, soft_wrap=True)
+        if isinstance(error, TamperedState):
+            console.print("what mends it: taskroll doctor", markup=False, highlight=False, soft_wrap=True)
     else:
         console.print(
             f"unexpected error: {type(error).__name__}: {error}; --debug shows where",

@@ -22,13 +22,15 @@ def show_versions(report: VersionReport, *, each_replica: bool) -> None:
     """Write both tables, and a line above that says whether all is well."""
     from rich.text import Text
 
+    from taskroll.models.wording import counted
+
     deviating = [replica for replica in report.replicas if replica.content_digest != report.content_digest]
     release = f"release {report.epoch} ({short_digest(report.content_digest)})" if report.epoch else "no release yet"
     services = {replica.service for replica in report.replicas}
     verdict = (
         f"{len(deviating)} of {len(report.replicas)} replicas deviate"
         if deviating
-        else f"all {len(report.replicas)} replicas of {len(services)} services run it"
+        else f"all {counted(len(report.replicas), 'replica')} of {counted(len(services), 'service')} run it"
         if report.replicas
         else "no replica was found"
     )

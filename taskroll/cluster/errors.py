@@ -120,6 +120,8 @@ def refusal(call: Call, reply: Reply) -> ClusterError:
         kind = NotFound if names_object else UnknownResource
         if kind is UnknownResource:
             message = f"the API server does not know {call.path}: are taskroll's CRDs installed?"
+        elif message.startswith("namespaces "):
+            message += "; kubectl create namespace makes it, and --namespace names another"
     elif status == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else Conflict
     elif status == 410:

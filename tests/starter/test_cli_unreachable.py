@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from starter.cli.command import report
+from starter.cli.exit_codes import of_error
+from taskroll.models.errors import TamperedState
+
 from .place import Place
 
 Package = Callable[..., Path]
@@ -119,3 +123,21 @@ async def test_no_such_temporal_namespace(place: Place) -> None:
     ran = await place.run("versions", TEMPORAL_NAMESPACE="nowhere")
     assert ran.code == 4
     assert "no namespace 'nowhere'" in ran.err
+
+
+async def test_an_address_without_a_port(place: Place) -> None:
+    ran = await place.run("status", "x", TEMPORAL_ADDRESS="foo")
+    assert (ran.code, ran.out) == (2, "")
+    assert "Temporal address 'foo' is no address: write host:port in --temporal-address" in ran.err
+
+
+async def test_a_namespace_that_does_not_exist(place: Place, package: Package) -> None:
+    ran = await place.run("deploy", str(package(1)), "--namespace", "nowhere")
+    assert ran.code == 3, ran.err
+    assert 'namespaces "nowhere" not found; kubectl create namespace makes it, and --namespace names another' in ran.err
+
+
+def test_state_that_was_edited_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    code = report(TamperedState("ConfigMap/taskroll-release: its digest does not match its content"), debug=False)
+    assert code == of_error(TamperedState(""))
+    assert capsys.readouterr().err.splitlines()[-1] == "what mends it: taskroll doctor"
