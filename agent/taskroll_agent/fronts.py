@@ -138,6 +138,17 @@ def hide(names: Iterable[str]) -> None:
                 del sys.modules[name]
 
 
+def put_back(names: Iterable[str]) -> set[str]:
+    """Put a front wherever the code of a module has put something else; return those names."""
+    replaced: set[str] = set()
+    with _lock:
+        for name in names:
+            if name in _wanted and not isinstance(sys.modules.get(name), ModuleFront):
+                sys.modules[name] = ModuleFront(name)
+                replaced.add(name)
+    return replaced
+
+
 def put_last(source: CurrentModules) -> None:
     """From now on this registry answers first."""
     with _lock:

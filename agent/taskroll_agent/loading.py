@@ -3,7 +3,7 @@
 import keyword
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -104,9 +104,12 @@ class Loading:
                     modules.failures.setdefault(name, error)
             if not modules.failures:
                 _complete_models(modules)
-        return self._classes(modules)
+            replaced = fronts.put_back(modules.names)
+        return self._classes(modules, replaced)
 
-    def _classes(self, modules: ModuleSet) -> tuple[list[LoadedDefinition], list[ImportProblem]]:
+    def _classes(
+        self, modules: ModuleSet, replaced: Collection[str]
+    ) -> tuple[list[LoadedDefinition], list[ImportProblem]]:
         definitions: list[LoadedDefinition] = []
         causes: list[ImportProblem] = []
         followers: list[ImportProblem] = []
@@ -118,6 +121,12 @@ class Loading:
                 problem = import_problem(key, module, modules.sources[module].file_name, error)
                 (followers if isinstance(error, NotLoaded | Abandoned) else causes).append(problem)
                 _log.warning("definition cannot be loaded: %s", described(error), extra={"definition": key})
+                continue
+            if module in replaced:
+                message = (
+                    f"{module} puts something else under its own name in sys.modules, which no released module can"
+                )
+                causes.append(rule_problem(key, module, "ReplacesModule", message))
                 continue
             cls = vars(modules.table[module]).get(class_name)
             if not issubclass(type(cls), type):

@@ -4,11 +4,12 @@ import base64
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from importlib import metadata
 
 import pytest
 
-from taskroll_agent import Generation, LoadFailed
+from taskroll_agent import Generation, LoadFailed, fronts
 from taskroll_agent.contracts import DefinitionContent, ImportProblem
 from taskroll_agent.loading import RESERVED, Loading, Revision
 
@@ -75,6 +76,20 @@ def test_a_module_that_does_not_load(load: Load, root: str, body: str, error: st
     wanted = message.format(m=f"{root}.m", root=root)
     assert problem.message == wanted or sys.version_info[:2] != (3, 11)
     assert problem.message.partition(":")[0] == wanted.partition(":")[0]
+
+
+@pytest.mark.parametrize("with_front", [False, True], ids=["first release", "over another"])
+def test_a_module_that_puts_something_else_in_its_place(load: Load, root: str, with_front: bool) -> None:
+    name = f"{root}.m"
+    former = load({f"{name}.Task": "class Task:\n    v = 1"}) if with_front else None
+    context = fronts.loading(former.module_set) if former else nullcontext()
+    body = "import sys\nclass Task:\n    v = 2\nsys.modules[__name__] = type(sys)(__name__)"
+    with context:
+        (problem,) = problems_of(load, {f"{name}.Task": body})
+        if former:
+            assert sys.modules[name].Task.v == 1
+    assert (problem.error, name not in sys.modules) == ("ReplacesModule", True)
+    assert "puts something else under its own name in sys.modules" in problem.message
 
 
 def test_deeply_nested_source_does_not_take_the_process_down(load: Load, root: str) -> None:
