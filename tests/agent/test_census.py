@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from taskroll_agent import API_PREFIX, Agent, AgentSettings, Registry, standalone_app
+from taskroll_agent import agent as agent_module
 from taskroll_agent.census import take_census
 from taskroll_agent.contracts import Census, Holder, PrepareRequest
 from taskroll_agent.memory_cluster import MemoryCluster
@@ -48,6 +49,15 @@ class App:
 
     def __init__(self, kept: object) -> None:
         self.kept = kept
+
+
+LONG = 120.0
+"""Seconds: the process of a test suite has many objects, and may have a slow processor."""
+
+
+@pytest.fixture(autouse=True)
+def _takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_module, "take_census", functools.partial(take_census, seconds=LONG))
 
 
 @pytest.fixture
@@ -281,4 +291,4 @@ async def test_memory_is_attested(agent: Agent) -> None:
 
 def test_a_registry_without_a_release(root: str) -> None:
     registry = Registry()
-    assert take_census(registry, [], [], process="p").generations == []
+    assert take_census(registry, [], [], process="p", seconds=LONG).generations == []

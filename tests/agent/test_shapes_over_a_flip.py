@@ -132,7 +132,7 @@ def test_a_registry_outside_that_keeps_old_classes_is_named_by_the_census(proces
     process.flip(over(process.root, 1, "Each"))
     process.flip(over(process.root, 2, "Each"))
     assert [cls.version for cls in outside.Each.known] == [1, 2]
-    (old,) = take_census(process.registry, [], [], process="p").generations
+    (old,) = take_census(process.registry, [], [], process="p", seconds=120.0).generations
     (line,) = [line for line in old.objects if line.kind == "class"]
     assert line.name == f"{process.root}.m.Task"
     assert [holder.name for holder in line.held_by] == ["class outside_of_release.Each"]

@@ -22,6 +22,7 @@ from taskroll.cluster.transport import Call, Reply, Transport
 from taskroll.devstack import StackInfo
 
 from .sources import library
+from .test_side_by_side import PATIENT
 from .world import World
 
 HELD_FOR = float(os.environ.get("TASKROLL_TEST_FENCE_SECONDS", "8"))
@@ -138,7 +139,7 @@ def audited(stack: StackInfo, namespace: str, resource: str) -> list[Event]:
 
 
 async def test_no_instance_of_a_fenced_class_is_created_once_the_check_took_its_final_look(world: World) -> None:
-    assert (await world.update(library(1))).status.outcome == "completed"
+    assert (await world.update(library(1), policy=PATIENT)).status.outcome == "completed"
     looks = Looks(world.cluster.transport)
     world.cluster.transport = looks
     clients = Clients(world.stack, world.namespace)
@@ -146,7 +147,7 @@ async def test_no_instance_of_a_fenced_class_is_created_once_the_check_took_its_
     await asyncio.sleep(1)
 
     passed = world.faults.hold("check", "after")
-    request_id = await world.submit(library(2))
+    request_id = await world.submit(library(2), policy=PATIENT)
     await passed.reached.wait()
     final_look, check_passed = looks.at[-1], time.time()
     await asyncio.sleep(HELD_FOR)
