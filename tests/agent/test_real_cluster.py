@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -77,11 +76,10 @@ async def test_what_is_not_what_its_name_promises(kube: Any, root: str) -> None:
 
 
 async def test_credentials_that_are_refused_are_not_tried_again(kube: Any) -> None:
-    cluster = KubeCluster(kube.settings(kube_token="wrong", read_timeout=60))
-    started = time.perf_counter()
+    # With attempts up to this deadline the test would end by pytest's own.
+    cluster = KubeCluster(kube.settings(kube_token="wrong", read_timeout=3600))
     with pytest.raises(ClusterForbidden, match="HTTP 401"):
         await cluster.pointer()
-    assert time.perf_counter() - started < 5
     await cluster.aclose()
 
 
