@@ -134,17 +134,39 @@ def identity(by: str | None) -> str:
         return f"uid-{os.getuid()}"
 
 
+_ONLY_WITH = {"grace": "shutdown", "restore_apps": "shutdown", "live_timeout": "live", "cancel_calls": "live"}
+"""Options that mean nothing unless ``--drain`` says this."""
+
+
 def policy(**said: str | float | None) -> UpdatePolicy:
     """The policy with what was said in place of the defaults.
 
     Raises:
-        InvalidRequest: for a time that is out of bounds.
+        InvalidRequest: for a time that is out of bounds, and for an option without the ``--drain`` that it belongs to;
+            it names the option.
     """
-    from starter.validation import validated
+    from pydantic import ValidationError
+
+    from starter.validation import findings
+    from taskroll.models.errors import InvalidRequest
     from taskroll.models.policy import UpdatePolicy
 
     given = {name: value for name, value in said.items() if value is not None}
-    return validated("policy", lambda: UpdatePolicy.model_validate(given))
+    drain = given.get("drain", UpdatePolicy().drain)
+    for name, needed in _ONLY_WITH.items():
+        if name in given and drain != needed:
+            raise InvalidRequest(
+                f"{_option(name)} is for --drain {needed}, and drain is {drain}; leave it out, or use --drain {needed}"
+            )
+    try:
+        return UpdatePolicy.model_validate(given)
+    except ValidationError as error:
+        lines = [f"{_option(path)}: {message}" if path else message for path, message in findings(error.errors())]
+        raise InvalidRequest("; ".join(lines)) from error
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 def new_request_id(stem: str) -> str:

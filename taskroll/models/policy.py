@@ -46,7 +46,7 @@ class UpdatePolicy(BaseModel):
             )
         if self.drain == "shutdown" and self.grace >= self.drain_timeout:
             raise ValueError(
-                f"grace: {self.grace:g} s leave nothing of drain_timeout, {self.drain_timeout:g} s; choose less, or a "
-                "longer drain_timeout"
+                f"grace: {self.grace:g} s leave nothing of the drain's {self.drain_timeout:g} s; choose a shorter "
+                "grace, or a longer time for the drain"
             )
         return self

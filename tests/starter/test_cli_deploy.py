@@ -217,8 +217,6 @@ async def test_an_update_that_is_taken_back(place: Place, package: Package) -> N
         (["--app", "App 1={source}"], "'App 1={source}'"),
         (["--app", "app-1={empty}"], "at least 1 character"),
         (["--app", "app-1={source}", "--app", "app-1={source}"], "apps: given twice: app-1"),
-        (["--restore-apps"], "restore_apps: only drain shutdown stops apps, and drain is wait"),
-        (["--drain", "shutdown", "--grace", "9", "--drain-timeout", "9"], "grace: 9 s leave nothing of drain_timeout"),
     ],
 )
 async def test_options_about_apps_that_cannot_be(
@@ -232,6 +230,29 @@ async def test_options_about_apps_that_cannot_be(
         ran = await place.run(*command, *given)
         assert (ran.code, ran.out) == (2, "")
         assert said.format(**files) in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--drain-timeout", "0"], "error: --drain-timeout: Input should be greater than 0 (was 0.0)"),
+        (["--verify-timeout", "1e9"], "error: --verify-timeout: Input should be less than or equal to 86400"),
+        (["--grace", "5"], "error: --grace is for --drain shutdown, and drain is wait; leave it out"),
+        (["--restore-apps", "--drain", "live"], "error: --restore-apps is for --drain shutdown, and drain is live"),
+        (["--live-timeout", "5", "--drain", "shutdown"], "--live-timeout is for --drain live, and drain is shutdown"),
+        (["--cancel-calls"], "--cancel-calls is for --drain live, and drain is wait"),
+        (
+            ["--drain", "shutdown", "--grace", "9", "--drain-timeout", "9"],
+            "grace: 9 s leave nothing",
+        ),
+    ],
+)
+async def test_options_of_the_policy_that_cannot_be(
+    idle_place: Place, package: Package, options: list[str], said: str
+) -> None:
+    ran = await idle_place.run("deploy", str(package(1)), *options)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
 
 
 async def test_shutdown_is_refused_where_the_worker_knows_no_gateway(
