@@ -173,9 +173,9 @@ class Follower:
             self._registry.activate(
                 generation, epoch=target.epoch, release=target.release, request_id=target.request_id
             )
-        except FlipFailed:
+        except (FlipFailed, KeyboardInterrupt):
             raise
-        except Exception as error:  # noqa: BLE001  an adapter's callback; the classes are live all the same
+        except BaseException as error:  # noqa: BLE001  an adapter's callback; the classes are live all the same
             self._callback_problem = f"on_activate: {type(error).__name__}: {error}"
         self._load_problem = None
         prepared = self._assembly.prepared

@@ -147,7 +147,7 @@ class Registry:
 
         Raises:
             FlipFailed: where the host could not be carried over; nothing has changed then.
-            Exception: what a callback raised, after all of them ran; the flip stands.
+            BaseException: what a callback raised, after all of them ran; the flip stands.
         """
         after = Active(generation, epoch, release, request_id, datetime.now(UTC))
         self.track(generation)
@@ -167,9 +167,7 @@ class Registry:
             self._carry_over(after)
         except BaseException as error:
             fronts.hide(names)
-            # Of those that are no Exception only KeyboardInterrupt can be the service's own: a signal's, in the main
-            # thread. There are no awaits here, so a CancelledError is no cancelling of this task.
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            if _is_a_signal_s(error):
                 raise
             message = f"the host cannot be put on {after.release}: {described(error)}"
             raise FlipFailed(message) from error
@@ -186,10 +184,10 @@ class Registry:
         for callback in list(self._callbacks):
             try:
                 callback(after, before)
-            except Exception as error:  # noqa: BLE001  one adapter's failure must not keep the others on the old classes
+            except BaseException as error:  # noqa: BLE001  one's failure must not keep the others on the old classes
                 about = {"epoch": after.epoch, "request_id": after.request_id}
                 _log.exception("on_activate callback failed", extra=about)
-                failure = failure or error
+                failure = error if failure is None or _is_a_signal_s(error) else failure
         return failure
 
     def _carry_over(self, after: Active) -> None:
@@ -253,3 +251,12 @@ class Registry:
 
 
 __all__ = ["Active", "GenerationInfo", "OnActivate", "Registry"]
+
+
+def _is_a_signal_s(error: BaseException) -> bool:
+    """Whether it is the service's own to handle, and no failure of what was called during a flip.
+
+    Of those that are no Exception only KeyboardInterrupt can be: a signal's, in the main thread. A flip awaits nothing,
+    so a CancelledError is no cancelling of this task.
+    """
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()

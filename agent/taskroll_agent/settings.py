@@ -1,6 +1,9 @@
 """Settings of an agent. Every one has an environment variable ``TASKROLL_AGENT_…`` and a default for a pod."""
 
+import difflib
+import logging
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .errors import SettingsError
 
 PREFIX: Final = "TASKROLL_AGENT_"
+_OTHERS: Final = {f"{PREFIX}ADAPTER"}
+"""Variables of the agent that are no setting."""
+_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)")
+"""What Kubernetes puts into the pods of a namespace for each Service («Accessing the Service»): for one that is named
+``taskroll-agent``, ``TASKROLL_AGENT_PORT`` among them."""
+_log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts a pod's token, CA and namespace (documented in «Accessing the Kubernetes API from a Pod»)."""
@@ -75,15 +84,20 @@ class AgentSettings(BaseModel):
         In a pod nothing is needed but the token: the API server is found through ``KUBERNETES_SERVICE_HOST`` and
         ``KUBERNETES_SERVICE_PORT``, and CA, token and namespace in the service account's folder.
 
+        A variable with this prefix that is no setting is logged as a warning, with the nearest that is one. Those that
+        Kubernetes makes for a Service named ``taskroll-agent`` are passed over.
+
         Raises:
             SettingsError: where one is missing or malformed. Values are not repeated: they may be secrets.
         """
         environ = os.environ if environ is None else environ
+        environ = {name: text for name, text in environ.items() if not _is_service_link(name, text)}
         values: dict[str, Any] = {}
         for name in cls.model_fields:
             text = environ.get(PREFIX + name.upper(), "").strip()
             if text:
                 values[name] = [part.strip() for part in text.split(",")] if name == "module_prefixes" else text
+        _warn_of_unknown(environ)
         values.update(given)
         _fill_from_pod(values, environ)
         try:
@@ -91,6 +105,19 @@ class AgentSettings(BaseModel):
         except ValidationError as error:
             wrong = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
             raise SettingsError(f"settings of the agent: {wrong}") from None
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    if not name.startswith(PREFIX) or not _SERVICE_LINK.search(name):
+        return False
+    return name != f"{PREFIX}PORT" or "://" in text
+
+
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
+    known = {PREFIX + name.upper() for name in AgentSettings.model_fields} | _OTHERS
+    for name in sorted(name for name in environ if name.startswith(PREFIX) and name not in known):
+        near = difflib.get_close_matches(name, known, n=1)
+        _log.warning("%s is no setting of the agent and is passed over%s", name, f": {near[0]}?" if near else "")
 
 
 def _fill_from_pod(values: dict[str, Any], environ: Mapping[str, str]) -> None:

@@ -208,20 +208,21 @@ async def test_the_pointer_moves_on_while_a_release_loads(
     assert served == [3], "the release that was left behind is never served"
 
 
+@pytest.mark.parametrize("failure", [ZeroDivisionError, asyncio.CancelledError, SystemExit, GeneratorExit])
 async def test_a_callback_that_fails_is_attested(
-    start_agent: StartAgent, memory: MemoryCluster, root: str, reached: Reached
+    start_agent: StartAgent, memory: MemoryCluster, root: str, reached: Reached, failure: type[BaseException]
 ) -> None:
     memory.commit_sources(source(root, 1))
     agent = await start_agent()
 
     def fails(*_: object) -> None:
-        raise ZeroDivisionError("adapter")
+        raise failure("adapter")
 
     remove = agent.registry.on_activate(fails)
     memory.commit_sources(source(root, 2))
     await reached(agent, 2)
     assert version(agent) == 2
-    assert agent.attest().problem == "on_activate: ZeroDivisionError: adapter"
+    assert agent.attest().problem == f"on_activate: {failure.__name__}: adapter"
     remove()
     memory.commit_sources(source(root, 3))
     await reached(agent, 3)

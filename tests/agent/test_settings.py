@@ -84,3 +84,41 @@ def test_secrets_do_not_show(service_account: Path) -> None:
         {"TASKROLL_AGENT_KUBE_URL": "x", "TASKROLL_AGENT_TOKEN": "s3cret", "TASKROLL_AGENT_KUBE_TOKEN": "s3cret"}
     )
     assert "s3cret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "TASKROLL_AGENT_MODULE_PREFIX",
+            ["TASKROLL_AGENT_MODULE_PREFIX is no setting", "TASKROLL_AGENT_MODULE_PREFIXES?"],
+        ),
+        ("TASKROLL_AGENT_QQQ", ["TASKROLL_AGENT_QQQ is no setting of the agent and is passed over"]),
+        ("TASKROLL_AGENT_ADAPTER", []),
+        ("TASKROLL_AGENT_POD", []),
+        ("TASKROLL_AGENTS", []),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_warned_of(
+    service_account: Path, caplog: pytest.LogCaptureFixture, name: str, said: list[str]
+) -> None:
+    AgentSettings.from_env({**IN_POD, name: "s3cret"})
+    assert len(caplog.records) == bool(said)
+    assert all(part in caplog.text for part in said)
+    assert "s3cret" not in caplog.text
+
+
+def test_variables_of_a_service_named_like_the_agent_are_no_settings(
+    service_account: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = {
+        "SERVICE_HOST": "10.0.0.7",
+        "SERVICE_PORT": "9000",
+        "SERVICE_PORT_HTTP": "9000",
+        "PORT": "tcp://10.0.0.7:9000",
+        "PORT_9000_TCP": "tcp://10.0.0.7:9000",
+        "PORT_9000_TCP_ADDR": "10.0.0.7",
+    }
+    found = AgentSettings.from_env({**IN_POD, **{f"TASKROLL_AGENT_{name}": text for name, text in link.items()}})
+    assert (found.port, caplog.records) == (8470, [])
+    assert AgentSettings.from_env({**IN_POD, "TASKROLL_AGENT_PORT": "9000"}).port == 9000
