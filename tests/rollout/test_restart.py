@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.saga.sources import BROKEN, library, unit
-from tests.saga.test_side_by_side import PATIENT
 from tests.saga.test_worker_death import start_process
+from tests.saga.world import PATIENT
 
 from .conftest import MIXED, SERVICES, STOCK, StockWorld
 

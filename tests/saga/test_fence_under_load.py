@@ -22,8 +22,7 @@ from taskroll.cluster.transport import Call, Reply, Transport
 from taskroll.devstack import StackInfo
 
 from .sources import library
-from .test_side_by_side import PATIENT
-from .world import World
+from .world import PATIENT, World
 
 HELD_FOR = float(os.environ.get("TASKROLL_TEST_FENCE_SECONDS", "8"))
 CLIENTS = 4

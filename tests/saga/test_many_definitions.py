@@ -9,7 +9,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from taskroll.cluster.releases import list_releases
 
 from .sources import unit
-from .world import CORNSERVE, World
+from .world import CORNSERVE, PATIENT, World
 
 COUNT = 20
 NAMES = [f"Unit{chr(ord('A') + number)}Task" for number in range(COUNT)]
@@ -108,7 +108,7 @@ async def test_refusal_in_the_dry_run_touches_nothing(world: World, refusal) -> 
 
 async def test_two_hundred_definitions_fit_the_history(world: World) -> None:
     names = [f"U{chr(ord('A') + a)}{chr(ord('a') + b)}Task" for a in range(10) for b in range(20)]
-    view = await world.update([unit(name, 1) for name in names])
+    view = await world.update([unit(name, 1) for name in names], policy=PATIENT)
     assert view.status.outcome == "completed", view.status.message
     history = await world.handle(view.status.request_id).fetch_history()
     assert len(history.events) <= 80

@@ -13,12 +13,7 @@ from taskroll_agent.contracts import DefinitionContent
 
 from .replicas import TOKEN
 from .sources import composite, library, unit
-from .world import QUICK, TOKEN_VARIABLE, World, create_world
-
-PATIENT = QUICK.model_copy(
-    update={"fence_timeout": 300.0, "prepare_timeout": 120.0, "verify_timeout": 120.0, "rollback_timeout": 120.0}
-)
-"""For tests in which much goes on at once: a deadline that is missed would take the update back."""
+from .world import PATIENT, QUICK, TOKEN_VARIABLE, World, create_world
 
 
 async def test_overlapping_update_waits_in_line_and_says_for_whom(world: World) -> None:

@@ -20,8 +20,7 @@ from taskroll_agent.contracts import revision_name
 
 from .replicas import TOKEN
 from .sources import library
-from .test_side_by_side import PATIENT
-from .world import TOKEN_VARIABLE, World, create_world
+from .world import PATIENT, TOKEN_VARIABLE, World, create_world
 
 STEPS = ["plan", "fence", "check", "stage", "prepare", "patch", "commit", "invalidate", "verify", "finish"]
 STEPS_OF_LIVE = ["hold-calls", "commit", "release-calls"]

@@ -53,6 +53,10 @@ QUICK = UpdatePolicy(
     fence_timeout=30, drain_timeout=30, prepare_timeout=10, verify_timeout=10, rollback_timeout=20, approval_timeout=30
 )
 """Deadlines that a test may meet without being slow; a test that means one of them sets it."""
+PATIENT = QUICK.model_copy(
+    update={"fence_timeout": 300.0, "prepare_timeout": 120.0, "verify_timeout": 120.0, "rollback_timeout": 120.0}
+)
+"""For tests in which much goes on at once: a deadline that is missed would take the update back."""
 
 
 def services_config(
