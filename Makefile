@@ -13,8 +13,11 @@ READY := $(VENV)/.ready
 INTEROP_VENV := interop/.venv
 INTEROP_READY := $(INTEROP_VENV)/.ready
 
-# The quick suite runs in this many processes, each with a stack of its own: most of it waits for servers and deadlines.
+# Tests run in this many processes, each with a stack of its own: much of the time goes in waiting for servers and
+# deadlines. Those on stock Cornserve run in one: some keep up a load.
 TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest
+IN_PROCESSES := -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: help setup demo test test-slow interop interop-setup lint format bench dev lock clean
 
@@ -35,12 +38,12 @@ demo: $(READY) ## update tasks in running services, take a bad update back, roll
 	@$(BIN)/python -m examples.demo
 
 test: lint ## lint, then the suite on real Temporal and a real kube-apiserver, but for the slow proofs
-	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
+	@$(PYTEST) -m "not slow" $(IN_PROCESSES)
 
 interop: $(INTEROP_READY) ## stock Cornserve 0.1.0 as processes: what it does alone, and with the agent
 	@$(BIN)/pyright --warnings --project interop/launcher
 	@echo "interop: tests of the real gateway, resource manager and task dispatchers; their logs: build/interop" >&2
-	@$(BIN)/python -m pytest -m "not slow" interop/tests
+	@$(PYTEST) -m "not slow" interop/tests
 
 interop-setup: $(INTEROP_READY) ## Cornserve's own virtual environment, from its lock file
 
@@ -53,9 +56,9 @@ $(INTEROP_READY): interop/requirements.lock agent/pyproject.toml $(READY)
 	touch $(INTEROP_READY)
 
 test-slow: $(INTEROP_READY) ## the slow proofs: deaths and terminations at every step, rollouts, swaps by the hundred, Temporal restored from a back-up
-	@$(BIN)/python -m pytest -m slow
-	@$(BIN)/python -m pytest -m slow interop/tests
-	@TASKROLL_TERMINATIONS=50 $(BIN)/python -m pytest tests/saga/test_random_terminations.py --timeout 700
+	@$(PYTEST) -m slow $(IN_PROCESSES)
+	@$(PYTEST) -m slow interop/tests
+	@TASKROLL_TERMINATIONS=50 $(PYTEST) tests/saga/test_random_terminations.py --timeout 700
 
 lint: $(READY) ## ruff, pyright (strict), import-linter
 	@$(BIN)/ruff check .

@@ -18,11 +18,13 @@ from tests.saga.world import TOKEN_VARIABLE, World, create_world
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the processes that tests start.
+    """Give the processes that tests start what a shell on a desk would.
 
     A shell without job control starts what it puts in the background with SIGINT ignored, and children inherit that.
+    Where Python keeps no bytecode, each of the hundreds of commands would compile the project anew.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

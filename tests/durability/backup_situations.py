@@ -26,7 +26,8 @@ FIRST, SECOND = "first", "second"
 
 def patient(policy: UpdatePolicy) -> UpdatePolicy:
     """The policy with deadlines that nobody misses on a busy machine."""
-    longer = dict.fromkeys(["prepare_timeout", "verify_timeout", "rollback_timeout", "approval_timeout"], 300.0)
+    steps = ["fence_timeout", "prepare_timeout", "verify_timeout", "rollback_timeout", "approval_timeout"]
+    longer = dict.fromkeys(steps, 300.0)
     return policy.model_copy(update=longer)
 
 

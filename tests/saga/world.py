@@ -50,7 +50,7 @@ TOKEN_VARIABLE = "TASKROLL_TEST_AGENT_TOKEN"
 SERVICES = ("gateway", "dispatcher")
 
 QUICK = UpdatePolicy(
-    fence_timeout=30, drain_timeout=30, prepare_timeout=10, verify_timeout=10, rollback_timeout=20, approval_timeout=30
+    fence_timeout=60, drain_timeout=60, prepare_timeout=30, verify_timeout=30, rollback_timeout=60, approval_timeout=60
 )
 """Deadlines that a test may meet without being slow; a test that means one of them sets it."""
 PATIENT = QUICK.model_copy(
