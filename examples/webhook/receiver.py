@@ -3,6 +3,8 @@
 It reads sources from the ``ControllerRevision`` objects that a call names, compiles them in prepare, and serves from
 what it was told to make current. What a real service does with the sources takes the place of `compile`.
 
+To start it: ``web.run_app(Receiver(token, read).app(), port=8000)``, where `read` asks the API server.
+
 Every call may come twice with the same ``webhook-id``: doing it again changes nothing here, so no id is remembered.
 """
 

@@ -64,6 +64,7 @@ def advise(view: UpdateView, target: Target) -> None:
     """Say on stderr what an operator should do, where one is needed."""
     status = view.status
     if status.outcome == "needs_operator":
+        _warn(f"what stands in the way, and the commands that mend it: {target.again('doctor')}")
         _warn(f"when the cause is gone: {target.again(f'resume {status.request_id}')}")
     elif view.is_orphaned:
         from starter.cli.update_text import way_out

@@ -20,6 +20,8 @@ from taskroll.models.errors import ServiceUnavailable, UnknownUpdate
 from taskroll.models.names import workflow_id
 from taskroll.models.status import UpdateStatus
 
+from .place import Place
+
 
 @activity.defn(name="prepare")
 async def slow_step() -> None:
@@ -125,11 +127,19 @@ async def test_a_terminated_workflow_is_shown_as_orphaned(idle_client: TaskrollC
         assert (views[-1].execution, views[-1].status.outcome, views[-1].is_orphaned) == ("terminated", None, True)
 
 
-async def test_a_parked_update_ends_the_watch_and_can_be_resumed(idle_client: TaskrollClient) -> None:
+async def test_a_parked_update_ends_the_watch_and_can_be_resumed(
+    idle_place: Place, idle_client: TaskrollClient
+) -> None:
     temporal, request_id = await stand_in(idle_client, "needs_operator")
     async with worker(temporal, idle_client):
         view = await idle_client.wait(request_id)
         assert (view.execution, view.status.outcome, view.is_over) == ("running", "needs_operator", True)
+        at = ["-n", idle_place.settings.namespace]
+        watched = await idle_place.run("watch", request_id, *at)
+        assert watched.err.splitlines()[-2:] == [
+            f"what stands in the way, and the commands that mend it: taskroll doctor {' '.join(at)}",
+            f"when the cause is gone: taskroll resume {request_id} {' '.join(at)}",
+        ]
         await idle_client.resume(request_id, ResumeInput(by="tester"))
         await temporal.get_workflow_handle(view.workflow_id).result()
         assert (await idle_client.wait(request_id)).status.outcome == "completed"
