@@ -52,12 +52,14 @@ class App:
 
 
 LONG = 120.0
-"""Seconds: the process of a test suite has many objects, and may have a slow processor."""
+"""Seconds: the process may have a slow processor."""
 
 
 @pytest.fixture(autouse=True)
 def _takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough time, and only what the test makes to look at: a process of a test suite has objects by the million."""
     monkeypatch.setattr(agent_module, "take_census", functools.partial(take_census, seconds=LONG))
+    gc.freeze()
 
 
 @pytest.fixture

@@ -102,8 +102,8 @@ def test_wrong_usage_is_named_on_stderr(arguments: list[str], named: str) -> Non
         (["-n", "Upper", "status", "a"], "'Upper'"),
         (["-n", "fine", "status", "a", "--namespace", "Upper"], "'Upper'"),
         (["deploy", "/nonexistent"], "/nonexistent"),
-        (["deploy", "x", "--drain-timeout", "0"], "drain_timeout"),
-        (["deploy", "x", "--approval-timeout", "-1"], "approval_timeout"),
+        (["deploy", "x", "--drain-timeout", "0"], "--drain-timeout: "),
+        (["deploy", "x", "--approval-timeout", "-1"], "--approval-timeout: "),
         (["abort", "x", "--reason", "y" * 5_000], "at most 500 characters"),
     ],
 )
