@@ -20,8 +20,9 @@ from taskroll_agent.memory_cluster import MemoryCluster
 from tests.agent.administrator import Administrator
 from tests.agent.proxy import Proxy
 from tests.agent.sources import make_revisions
+from tests.agent.versions import Versions
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds until a wait counts as failed. Nothing waits so long when it goes well."""
 
 _roots = itertools.count(1)
@@ -43,6 +44,14 @@ def root() -> Iterator[str]:
 def load() -> Callable[[Mapping[str, str]], Generation]:
     """Load ``module.Class`` → source into a generation."""
     return lambda sources: Loading(make_revisions(sources)).run()
+
+
+@pytest.fixture
+def versions(load: Callable[[Mapping[str, str]], Generation], root: str) -> Iterator[Versions]:
+    made = Versions(load, root)
+    yield made
+    assert made.leases() == {}, "a lease was not given back"
+    made.registry.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from taskroll_agent import Gate, Generation, Registry, gate, registry, type_caches
 
 Load = Callable[[Mapping[str, str]], Generation]
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def in_thread(work: Callable[[], None]) -> None:
