@@ -145,9 +145,7 @@ def policy(**said: str | float | None) -> UpdatePolicy:
         InvalidRequest: for a time that is out of bounds, and for an option without the ``--drain`` that it belongs to;
             it names the option.
     """
-    from pydantic import ValidationError
-
-    from starter.validation import findings
+    from starter.validation import validated
     from taskroll.models.errors import InvalidRequest
     from taskroll.models.policy import UpdatePolicy
 
@@ -159,9 +157,9 @@ def policy(**said: str | float | None) -> UpdatePolicy:
                 f"{_option(name)} is for --drain {needed}, and drain is {drain}; leave it out, or use --drain {needed}"
             )
     try:
-        return UpdatePolicy.model_validate(given)
-    except ValidationError as error:
-        lines = [f"{_option(path)}: {message}" if path else message for path, message in findings(error.errors())]
+        return validated("policy", lambda: UpdatePolicy.model_validate(given))
+    except InvalidRequest as error:
+        lines = [f"{_option(path)}: {message}" if path else message for path, message in error.fields]
         raise InvalidRequest("; ".join(lines)) from error
 
 

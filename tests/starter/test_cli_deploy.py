@@ -243,16 +243,17 @@ async def test_options_about_apps_that_cannot_be(
         (["--cancel-calls"], "--cancel-calls is for --drain live, and drain is wait"),
         (
             ["--drain", "shutdown", "--grace", "9", "--drain-timeout", "9"],
-            "grace: 9 s leave nothing",
+            "error: grace: 9 s leave nothing of the drain's 9 s; choose a shorter grace",
         ),
     ],
 )
 async def test_options_of_the_policy_that_cannot_be(
     idle_place: Place, package: Package, options: list[str], said: str
 ) -> None:
-    ran = await idle_place.run("deploy", str(package(1)), *options)
-    assert (ran.code, ran.out) == (2, "")
-    assert said in ran.err
+    for command in (["deploy", str(package(1))], ["rollback", "--to", "1"]):
+        ran = await idle_place.run(*command, *options)
+        assert (ran.code, ran.out) == (2, "")
+        assert said in ran.err
 
 
 async def test_shutdown_is_refused_where_the_worker_knows_no_gateway(
