@@ -14,7 +14,7 @@ from .contracts import ReleasePointer
 from .errors import ClusterError, FlipFailed, Refused
 from .generation import Generation
 from .kube_api import Backoff
-from .registry import Active, Registry
+from .registry import Active, Registry, is_interrupt
 
 _log = logging.getLogger(__name__)
 
@@ -173,9 +173,11 @@ class Follower:
             self._registry.activate(
                 generation, epoch=target.epoch, release=target.release, request_id=target.request_id
             )
-        except (FlipFailed, KeyboardInterrupt):
+        except FlipFailed:
             raise
-        except BaseException as error:  # noqa: BLE001  an adapter's callback; the classes are live all the same
+        except BaseException as error:  # an adapter's callback; the classes are live all the same
+            if is_interrupt(error):
+                raise
             self._callback_problem = f"on_activate: {type(error).__name__}: {error}"
         self._load_problem = None
         prepared = self._assembly.prepared

@@ -167,7 +167,7 @@ class Registry:
             self._carry_over(after)
         except BaseException as error:
             fronts.hide(names)
-            if _is_a_signal_s(error):
+            if is_interrupt(error):
                 raise
             message = f"the host cannot be put on {after.release}: {described(error)}"
             raise FlipFailed(message) from error
@@ -187,7 +187,7 @@ class Registry:
             except BaseException as error:  # noqa: BLE001  one's failure must not keep the others on the old classes
                 about = {"epoch": after.epoch, "request_id": after.request_id}
                 _log.exception("on_activate callback failed", extra=about)
-                failure = error if failure is None or _is_a_signal_s(error) else failure
+                failure = error if failure is None or is_interrupt(error) else failure
         return failure
 
     def _carry_over(self, after: Active) -> None:
@@ -250,13 +250,13 @@ class Registry:
         self.let_go(before.generation)
 
 
-__all__ = ["Active", "GenerationInfo", "OnActivate", "Registry"]
-
-
-def _is_a_signal_s(error: BaseException) -> bool:
+def is_interrupt(error: BaseException) -> bool:
     """Whether it is the service's own to handle, and no failure of what was called during a flip.
 
     Of those that are no Exception only KeyboardInterrupt can be: a signal's, in the main thread. A flip awaits nothing,
     so a CancelledError is no cancelling of this task.
     """
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+__all__ = ["Active", "GenerationInfo", "OnActivate", "Registry", "is_interrupt"]
